@@ -1,0 +1,335 @@
+//! The command line, as clap reads it.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use vaekit::Domain;
+use vaekit_onnx::Precision;
+use vaekit_ort::{Choice, Provider};
+
+/// Turns pictures into latents and latents into pictures, with any Stable Diffusion VAE.
+#[derive(Debug, Parser)]
+#[command(name = "vaekit", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  vaekit roundtrip --vae starter photo.jpg -o out.png
+  vaekit convert vae-ft-mse-840000-ema-pruned.safetensors -o mse --verify
+  vaekit encode --vae mse photo.jpg -o latents.safetensors
+  vaekit decode --vae mse latents.safetensors -o photo.png
+
+Exit codes: 0 done, 1 other failure, 2 usage, 3 bad input, 4 engine unavailable, 5 verification failed, 130 interrupted")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How to talk.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Shows what a checkpoint, model folder or model.onnx holds
+    Inspect(InspectArgs),
+    /// Converts a checkpoint to a folder of ONNX models
+    Convert(ConvertArgs),
+    /// Encodes pictures to latents
+    Encode(EncodeArgs),
+    /// Decodes latents to pictures
+    Decode(DecodeArgs),
+    /// Encodes a picture, decodes it again, and says how alike the two are
+    Roundtrip(RoundtripArgs),
+    /// Shows every engine and execution provider: whether it works here, or why not
+    Devices,
+    /// Installs ONNX Runtime, or shows what is installed
+    #[command(subcommand)]
+    Runtime(RuntimeCommand),
+}
+
+/// How to talk.
+#[derive(Clone, Debug, Default, Args)]
+pub struct OutputArgs {
+    /// Print one JSON object instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print results and errors only: no progress, no notes
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Print more of what happens; twice for what libraries say
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// `vaekit inspect`
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// A checkpoint (.safetensors, .ckpt, .pt, .pth; the two halves of a TAESD count as one), a model folder, or a model.onnx
+    #[arg(required = true, num_args = 1..=2)]
+    pub paths: Vec<PathBuf>,
+    /// What a checkpoint alone does not say.
+    #[command(flatten)]
+    pub checkpoint: CheckpointArgs,
+}
+
+/// What a checkpoint alone may not say.
+#[derive(Clone, Debug, Default, Args)]
+pub struct CheckpointArgs {
+    /// diffusers' config.json for the checkpoint, where none lies beside it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How its latents are scaled: sd1, sdxl, sd3, flux1 ..., or FACTOR[,SHIFT]
+    #[arg(long, value_name = "NAME|FACTOR[,SHIFT]")]
+    pub scaling: Option<String>,
+}
+
+/// `vaekit convert`
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// The checkpoint; two files where encoder and decoder lie apart (TAESD)
+    #[arg(required = true, num_args = 1..=2, value_name = "CKPT")]
+    pub checkpoints: Vec<PathBuf>,
+    /// The model folder to make
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Numbers inside the graphs; both ends stay fp32
+    #[arg(long, value_enum, default_value = "fp32")]
+    pub precision: PrecisionArg,
+    /// Name that outputs carry; the folder's by default
+    #[arg(long, value_name = "N")]
+    pub vae_name: Option<String>,
+    /// Run the graphs on every engine there is and compare with an independent evaluation of the checkpoint
+    #[arg(long)]
+    pub verify: bool,
+    /// Record the sha256 of a whole checkpoint too, which means reading all of it
+    #[arg(long)]
+    pub hash: bool,
+    /// What a checkpoint alone does not say.
+    #[command(flatten)]
+    pub checkpoint: CheckpointArgs,
+}
+
+/// `--precision`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionArg {
+    /// 32 bit
+    #[default]
+    Fp32,
+    /// 16 bit: half the size, twice as fast on many GPUs; ranges that fp16 lacks are folded away
+    Fp16,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(precision: PrecisionArg) -> Self {
+        match precision {
+            PrecisionArg::Fp32 => Precision::Fp32,
+            PrecisionArg::Fp16 => Precision::Fp16,
+        }
+    }
+}
+
+/// Which VAE, and what it runs on.
+#[derive(Clone, Debug, Args)]
+pub struct VaeArgs {
+    /// A model folder, a checkpoint (converted once, then cached), or `starter`
+    #[arg(long, value_name = "V", default_value = "starter")]
+    pub vae: String,
+    /// What a checkpoint alone does not say.
+    #[command(flatten)]
+    pub checkpoint: CheckpointArgs,
+    /// What it runs on.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+/// What a VAE runs on.
+#[derive(Clone, Debug, Default, Args)]
+pub struct EngineArgs {
+    /// The engine
+    #[arg(long, value_enum, default_value = "auto")]
+    pub engine: EngineArg,
+    /// ONNX Runtime's execution provider: auto, cpu, cuda, tensorrt, directml, coreml, openvino, webgpu, migraphx, xnnpack
+    #[arg(long, value_name = "P", default_value = "auto")]
+    pub provider: Choice,
+    /// Which of the provider's devices: a number (CUDA, TensorRT, DirectML), GPU or GPU.1 (OpenVINO), ane (CoreML) ...
+    #[arg(long, value_name = "ID")]
+    pub device: Option<String>,
+    /// Threads of a CPU; one a core by default
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Let the provider compute with fewer bits than the model has (TF32, fp16)
+    #[arg(long)]
+    pub reduced_precision: bool,
+    /// Folder for what TensorRT, CoreML and OpenVINO compile, so that the next start is quick
+    #[arg(long, value_name = "DIR")]
+    pub provider_cache: Option<PathBuf>,
+}
+
+impl EngineArgs {
+    /// The options for ONNX Runtime.
+    pub fn ort_options(&self) -> vaekit_ort::Options {
+        vaekit_ort::Options {
+            provider: self.provider,
+            threads: self.threads,
+            device: self.device.clone(),
+            precision: if self.reduced_precision {
+                vaekit_ort::Precision::Reduced
+            } else {
+                vaekit_ort::Precision::Model
+            },
+            cache: self.provider_cache.clone(),
+            ..vaekit_ort::Options::default()
+        }
+    }
+}
+
+/// `--engine`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum EngineArg {
+    /// ONNX Runtime if it is installed, else tract
+    #[default]
+    Auto,
+    /// ONNX Runtime
+    Ort,
+    /// tract: any CPU, nothing to install
+    Tract,
+}
+
+/// `--latents`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DomainArg {
+    /// As the VAE makes them (diffusers' latent_dist, ComfyUI's files)
+    Raw,
+    /// As the diffusion model sees them, near unit variance
+    Scaled,
+}
+
+impl From<DomainArg> for Domain {
+    fn from(domain: DomainArg) -> Self {
+        match domain {
+            DomainArg::Raw => Domain::Raw,
+            DomainArg::Scaled => Domain::Scaled,
+        }
+    }
+}
+
+/// `vaekit encode`
+#[derive(Debug, Args)]
+pub struct EncodeArgs {
+    /// Pictures: PNG, JPEG, WebP, TIFF
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<PathBuf>,
+    /// The file to write (.safetensors, .latent, .npy, .npz), or a folder for several
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// Draw from the posterior instead of taking its mean
+    #[arg(long)]
+    pub sample: bool,
+    /// Seed of the draw; the same seed draws the same latents on every machine
+    #[arg(long, default_value_t = 0, requires = "sample", value_name = "N")]
+    pub seed: u64,
+    /// Which latents to write; what the VAE makes by default
+    #[arg(long, value_enum)]
+    pub latents: Option<DomainArg>,
+    /// What to do with sides that are no multiple of the VAE's factor
+    #[arg(long, value_enum, default_value = "pad")]
+    pub resize: ResizeArg,
+    /// Most pictures of one size that are encoded in one run
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    pub batch: usize,
+    /// Which VAE.
+    #[command(flatten)]
+    pub vae: VaeArgs,
+}
+
+/// `--resize`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ResizeArg {
+    /// Add rows and columns by reflection; decoding crops them off again
+    #[default]
+    Pad,
+    /// Cut off the edges evenly, as ComfyUI does
+    Crop,
+}
+
+/// `vaekit decode`
+#[derive(Debug, Args)]
+pub struct DecodeArgs {
+    /// Latents: .safetensors, .latent, .npy, .npz
+    #[arg(required = true, value_name = "LATENTS")]
+    pub files: Vec<PathBuf>,
+    /// The PNG to write, or a folder for several
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// Which latents the files hold, whatever they say themselves
+    #[arg(long, value_enum)]
+    pub latents: Option<DomainArg>,
+    /// Height and width of the picture, for latents packed into tokens [B, S, F] (diffusers' FLUX)
+    #[arg(long, value_name = "HxW", value_parser = parse_size)]
+    pub size: Option<(usize, usize)>,
+    /// Also write the decoder's own numbers, f32 [N, 3, H, W], nominally in [-1, 1]; for one file
+    #[arg(long, value_name = "FILE.npy")]
+    pub dump: Option<PathBuf>,
+    /// Write 16 bits a sample
+    #[arg(long)]
+    pub sixteen_bit: bool,
+    /// Decode latents that were made by a VAE with other latents all the same
+    #[arg(long)]
+    pub force: bool,
+    /// Most latents of one size that are decoded in one run
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    pub batch: usize,
+    /// Which VAE.
+    #[command(flatten)]
+    pub vae: VaeArgs,
+}
+
+fn parse_size(text: &str) -> Result<(usize, usize), String> {
+    let parse = |side: &str| side.parse::<usize>().ok().filter(|&side| side > 0);
+    let sides = text.split_once('x').and_then(|(height, width)| Some((parse(height)?, parse(width)?)));
+    sides.ok_or_else(|| format!("`{text}` is no size; write HEIGHTxWIDTH, for example 1024x768"))
+}
+
+/// `vaekit roundtrip`
+#[derive(Debug, Args)]
+pub struct RoundtripArgs {
+    /// The picture
+    #[arg(value_name = "IMAGE")]
+    pub image: PathBuf,
+    /// The PNG to write
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// Which VAE.
+    #[command(flatten)]
+    pub vae: VaeArgs,
+}
+
+/// `vaekit runtime`
+#[derive(Debug, Subcommand)]
+pub enum RuntimeCommand {
+    /// Fetches ONNX Runtime with npm or pip, checks it, and puts it where vaekit finds it
+    Install {
+        /// Which build: cpu, cuda, directml, openvino, webgpu
+        #[arg(long, default_value = "cpu", value_name = "P")]
+        provider: Provider,
+    },
+    /// Shows what is installed and what can be
+    List,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("1024x768"), Ok((1024, 768)));
+        assert!(parse_size("1024").is_err() && parse_size("0x8").is_err());
+    }
+}

@@ -1,0 +1,238 @@
+//! `vaekit decode`: latents to pictures.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use ndarray::{Axis, Slice, concatenate};
+use serde::Serialize;
+use vaekit::{Domain, Half, Images, LatentSpace, Latents, block_on};
+use vaekit_latents::{Format, ImageSize, Precision, Provenance, ReadOptions};
+use vaekit_onnx::ModelFolder;
+
+use crate::args::DecodeArgs;
+use crate::failure::{Kind, OfKind};
+use crate::outputs::{self, Run};
+use crate::picture::{self, Extras};
+use crate::ui::{Stages, Ui};
+use crate::{engine, files, locate};
+
+/// What was decoded.
+#[derive(Debug, Serialize)]
+pub struct DecodeReport {
+    /// What ran.
+    #[serde(flatten)]
+    pub run: Run,
+    /// Each picture.
+    pub files: Vec<Decoded>,
+}
+
+/// One picture.
+#[derive(Debug, Serialize)]
+pub struct Decoded {
+    /// The file of latents.
+    pub latents: PathBuf,
+    /// The PNG written.
+    pub image: PathBuf,
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// What the latents were taken for.
+    pub domain: Domain,
+}
+
+/// One latent on its way through.
+struct Item<'a> {
+    file: &'a Path,
+    output: PathBuf,
+    latents: Latents,
+    provenance: Provenance,
+}
+
+/// Decodes latents. Neighbours of one shape go through the decoder together, `--batch` at most.
+///
+/// # Errors
+/// Of the kinds of [`Kind`].
+pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<DecodeReport> {
+    let outputs = outputs::paths(&args.files, &args.output, &["png"])?;
+    let mut seconds = Stages::default();
+    let folder = seconds.time("convert", || locate::locate(&args.vae, ui))?;
+    let mut items = Vec::new();
+    for (file, output) in args.files.iter().zip(&outputs) {
+        items.extend(seconds.time("read", || read(file, output, args, &folder, ui))?);
+    }
+    let mut opened = seconds.time("open", || engine::open(&folder, &[Half::Decoder], &args.vae.engine, ui))?;
+
+    let bar = ui.bar("decoding", items.len() as u64);
+    let mut decoded = Vec::new();
+    let alike = |a: &Item<'_>, b: &Item<'_>| {
+        a.latents.domain == b.latents.domain && a.latents.data.dim() == b.latents.data.dim()
+    };
+    for batch in items.chunk_by(alike).flat_map(|run| run.chunks(args.batch.max(1))) {
+        let views: Vec<_> = batch.iter().map(|item| item.latents.data.view()).collect();
+        let latents = Latents { data: concatenate(Axis(0), &views)?, domain: batch[0].latents.domain };
+        let images = seconds.time("decode", || block_on(opened.vae.decode(latents)))?;
+        if let Some(path) = &args.dump {
+            dump(&images, path, items.len())?;
+        }
+        for (position, item) in batch.iter().enumerate() {
+            let image = Images { data: images.data.slice_axis(Axis(0), Slice::from(position..=position)).into_owned() };
+            let image = cropped_back(image, &item.provenance, folder.config().latents.image_multiple());
+            let made_by = outputs::provenance(&folder, &opened.report, &image);
+            let extras = Extras { sixteen_bit: args.sixteen_bit, ..Extras::default() };
+            let text = [(Provenance::KEY, made_by.to_json())];
+            seconds.time("write", || picture::write_png(&item.output, &image, 0, &extras, &text))?;
+            let (height, width) = image.size();
+            let (latents, image) = (item.file.to_owned(), item.output.clone());
+            decoded.push(Decoded { latents, image, width, height, domain: item.latents.domain });
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    Ok(DecodeReport { run: Run::new(&folder, opened.report, seconds), files: decoded })
+}
+
+/// The latents of one file, one item each.
+fn read<'a>(file: &'a Path, output: &Path, args: &DecodeArgs, folder: &ModelFolder, ui: &Ui) -> Result<Vec<Item<'a>>> {
+    let read = || -> Result<Vec<Item<'a>>> {
+        let bytes = fs::read(file)?;
+        let options =
+            ReadOptions { domain: args.latents.map(Domain::from), token_size: args.size, ..Default::default() };
+        let found = vaekit_latents::read(&file.to_string_lossy(), &bytes, &options)?;
+        let provenance = found.provenance.clone().unwrap_or_default();
+        if !args.force {
+            check_fit(&provenance, folder)?;
+        }
+        if found.n_non_finite > 0 {
+            ui.note(format_args!("{}: {} values are NaN or infinite", file.display(), found.n_non_finite));
+        }
+        let latents = found.into_latents()?;
+        folder.config().latents.check(&latents)?;
+        let n = latents.data.len_of(Axis(0));
+        let item = |index: usize| Item {
+            file,
+            output: if n == 1 { output.to_owned() } else { numbered(output, index) },
+            latents: Latents {
+                data: latents.data.slice_axis(Axis(0), Slice::from(index..=index)).into_owned(),
+                ..latents
+            },
+            provenance: provenance.clone(),
+        };
+        Ok((0..n).map(item).collect())
+    };
+    read().with_context(|| format!("cannot decode {}", file.display())).of_kind(Kind::BadInput)
+}
+
+/// `NAME-3.png`
+fn numbered(path: &Path, index: usize) -> PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{stem}-{index}")).with_added_extension("png")
+}
+
+/// Refuses latents of a VAE whose latents are others: decoded all the same they would be washed out or noise.
+fn check_fit(provenance: &Provenance, folder: &ModelFolder) -> Result<()> {
+    let Some(made_by) = &provenance.vae else { return Ok(()) };
+    let Some(theirs) = &made_by.latents else { return Ok(()) };
+    let ours = &folder.config().latents;
+    if let Some(reason) = misfit(theirs, ours) {
+        bail!(
+            "it was made by the VAE `{}` and does not fit `{}`: {reason}; decode it with --vae {}, or with --force all the same",
+            made_by.name,
+            locate::name(folder),
+            made_by.name
+        );
+    }
+    Ok(())
+}
+
+/// Why latents of one space are none of another. A scaling that is not known is no reason.
+fn misfit(theirs: &LatentSpace, ours: &LatentSpace) -> Option<String> {
+    if theirs.channels != ours.channels {
+        return Some(format!("its latents have {} channels, not {}", theirs.channels, ours.channels));
+    }
+    if theirs.downsample_factor != ours.downsample_factor {
+        return Some(format!("its factor is {}, not {}", theirs.downsample_factor, ours.downsample_factor));
+    }
+    match (&theirs.scaling, &ours.scaling) {
+        (Some(theirs), Some(ours)) if theirs != ours => Some(format!("its scaling is {theirs}, not {ours}")),
+        _ => None,
+    }
+}
+
+/// Takes off what encoding padded, if the size that was noted is one that pads to this.
+fn cropped_back(images: Images, provenance: &Provenance, multiple: usize) -> Images {
+    let (height, width) = images.size();
+    match provenance.image_size {
+        Some(ImageSize { width: wide, height: tall })
+            if tall > 0
+                && wide > 0
+                && tall <= height
+                && wide <= width
+                && height - tall < multiple
+                && width - wide < multiple =>
+        {
+            images.cropped(tall, wide)
+        }
+        _ => images,
+    }
+}
+
+fn dump(images: &Images, path: &Path, n_items: usize) -> Result<()> {
+    let write = || -> Result<()> {
+        ensure!(
+            n_items == images.n_images(),
+            "--dump takes one file of latents, decoded in one run; raise --batch to {n_items}"
+        );
+        let is_npy = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy"));
+        ensure!(is_npy, "{} does not end in .npy", path.display());
+        Ok(())
+    };
+    write().of_kind(Kind::Usage)?;
+    // The domain is of no account: a .npy has none.
+    let values = Latents { data: images.data.clone(), domain: Domain::Raw };
+    files::write_atomically(path, &vaekit_latents::write(&values, None, Format::Npy, Precision::F32)?)
+}
+
+impl std::fmt::Display for DecodeReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for file in &self.files {
+            let Decoded { latents, image, width, height, domain } = file;
+            writeln!(f, "{} ({domain}) -> {}: {width} by {height}", latents.display(), image.display())?;
+        }
+        self.run.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vaekit::Scaling;
+
+    fn space(channels: usize, scaling: Option<Scaling>) -> LatentSpace {
+        LatentSpace { channels, downsample_factor: 8, native: Domain::Raw, scaling, packed: false }
+    }
+
+    #[test]
+    fn latents_fit_where_channels_and_scaling_do() {
+        let sd1 = space(4, Some(Scaling::factor(0.18215)));
+        let sdxl = space(4, Some(Scaling::factor(0.13025)));
+        assert_eq!(misfit(&sd1, &sd1), None);
+        assert_eq!(misfit(&sd1, &space(4, None)), None);
+        assert_eq!(misfit(&sdxl, &sd1).unwrap(), "its scaling is 0.13025, not 0.18215");
+        assert_eq!(misfit(&space(16, None), &sd1).unwrap(), "its latents have 16 channels, not 4");
+    }
+
+    #[test]
+    fn only_padding_is_cropped() {
+        let crop = |width, height| {
+            let images = Images { data: ndarray::Array4::zeros((1, 3, 16, 24)) };
+            let provenance = Provenance { image_size: Some(ImageSize { width, height }), ..Provenance::default() };
+            cropped_back(images, &provenance, 8).size()
+        };
+        assert_eq!(crop(17, 15), (15, 17));
+        assert_eq!(crop(24, 16), (16, 24));
+        assert_eq!(crop(3, 15), (16, 24));
+        assert_eq!(crop(32, 16), (16, 24));
+    }
+}

@@ -1,0 +1,9 @@
+//! One file a command: read the arguments, call the crates, report.
+
+pub mod convert;
+pub mod decode;
+pub mod devices;
+pub mod encode;
+pub mod inspect;
+pub mod roundtrip;
+pub mod runtime;

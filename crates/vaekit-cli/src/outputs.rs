@@ -1,0 +1,127 @@
+//! Which file each result goes to, and what the files say about their making.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail, ensure};
+use serde::Serialize;
+use vaekit::Images;
+use vaekit_latents::{ImageSize, Provenance, VaeId};
+use vaekit_onnx::ModelFolder;
+
+use crate::engine::EngineReport;
+use crate::failure::{Kind, OfKind};
+use crate::ui::Stages;
+use crate::{locate, platform};
+
+/// The file for each input: `output` itself for a single input if its extension is one of `extensions`, else
+/// `output/STEM.EXTENSION` with the first of them.
+///
+/// # Errors
+/// [`Kind::Usage`] if `output` has another extension, is one file for several inputs, or two inputs share a stem.
+pub fn paths(inputs: &[PathBuf], output: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
+    let choose = || -> Result<Vec<PathBuf>> {
+        let extension = output.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
+        let is_folder = output.is_dir() || extension.is_none();
+        if !is_folder {
+            let known = extensions.contains(&extension.as_deref().unwrap_or_default());
+            ensure!(known, "{} cannot be written; known endings are {}", output.display(), extensions.join(", "));
+            ensure!(inputs.len() == 1, "{} is one file for {} inputs; name a folder", output.display(), inputs.len());
+            return Ok(vec![output.to_owned()]);
+        }
+        let mut seen = HashSet::new();
+        let in_folder = |input: &PathBuf| {
+            let Some(stem) = input.file_stem() else { bail!("{} names no file", input.display()) };
+            let path = output.join(stem).with_added_extension(extensions[0]);
+            ensure!(seen.insert(path.clone()), "two inputs would be written to {}", path.display());
+            Ok(path)
+        };
+        inputs.iter().map(in_folder).collect()
+    };
+    choose().of_kind(Kind::Usage)
+}
+
+/// What an output of this VAE says about its making.
+pub fn provenance(folder: &ModelFolder, engine: &EngineReport, images: &Images) -> Provenance {
+    let (height, width) = images.size();
+    Provenance {
+        vae: Some(vae_id(folder)),
+        image_size: Some(ImageSize { width, height }),
+        engine: Some(engine.engine.clone()),
+        ..Provenance::default()
+    }
+}
+
+/// The name of a VAE in its outputs.
+pub fn vae_id(folder: &ModelFolder) -> VaeId {
+    let facts = folder.facts();
+    VaeId {
+        name: locate::name(folder),
+        family: Some(folder.config().class_name().to_owned()),
+        latents: Some(folder.config().latents.clone()),
+        weights_sha256: facts.map(|facts| facts.source.weights_sha256.clone()),
+        source_sha256: facts.and_then(|facts| facts.source.files.first()?.sha256.clone()),
+    }
+}
+
+/// What every command that runs a VAE reports.
+#[derive(Clone, Debug, Serialize)]
+pub struct Run {
+    /// The VAE's name.
+    pub vae: String,
+    /// Its model folder.
+    pub folder: PathBuf,
+    /// What ran.
+    #[serde(flatten)]
+    pub engine: EngineReport,
+    /// Seconds of each stage.
+    pub seconds: Stages,
+    /// Most memory held, where the system tells.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+impl Run {
+    /// At the end of a command.
+    pub fn new(folder: &ModelFolder, engine: EngineReport, seconds: Stages) -> Self {
+        let (vae, folder) = (locate::name(folder), folder.path().to_owned());
+        Run { vae, folder, engine, seconds, peak_memory_bytes: platform::peak_memory() }
+    }
+}
+
+impl std::fmt::Display for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "vae     {}", self.vae)?;
+        writeln!(f, "engine  {}", self.engine.engine)?;
+        // That the machine lacks some provider is for --verbose and --json; that it lacks ONNX Runtime, for everybody.
+        for reason in self.engine.skipped.iter().filter(|reason| reason.starts_with("ort: ")) {
+            writeln!(f, "        instead of {reason}")?;
+        }
+        write!(f, "time    {}", self.seconds)?;
+        if let Some(bytes) = self.peak_memory_bytes {
+            write!(f, "\nmemory  {} MB at most", bytes / 1_000_000)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(inputs: &[&str], output: &str, expected: Result<&[&str], &str>) {
+        let inputs: Vec<PathBuf> = inputs.iter().map(PathBuf::from).collect();
+        let found = paths(&inputs, Path::new(output), &["safetensors", "npy"]).map_err(|error| error.to_string());
+        let expected = expected.map(|paths| paths.iter().map(PathBuf::from).collect()).map_err(str::to_owned);
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn one_file_or_a_folder() {
+        check(&["a.png"], "x.npy", Ok(&["x.npy"]));
+        check(&["a.png"], "x", Ok(&["x/a.safetensors"]));
+        check(&["p/a.b.png", "c.png"], "x", Ok(&["x/a.b.safetensors", "x/c.safetensors"]));
+        check(&["a.png", "b.png"], "x.npy", Err("x.npy is one file for 2 inputs; name a folder"));
+        check(&["a.png"], "x.jpg", Err("x.jpg cannot be written; known endings are safetensors, npy"));
+        check(&["p/a.png", "q/a.jpg"], "x", Err("two inputs would be written to x/a.safetensors"));
+    }
+}

@@ -1,0 +1,55 @@
+//! What differs between operating systems.
+
+use std::fs::File;
+use std::io;
+
+use tempfile::Builder;
+
+/// Fills `buffer` with a file's bytes from `offset` on, whatever its cursor.
+#[cfg(unix)]
+pub(crate) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+/// Fills `buffer` with a file's bytes from `offset` on; moves the cursor, which nobody uses.
+#[cfg(windows)]
+pub(crate) fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, buffer, offset)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => {
+                buffer = &mut buffer[n..];
+                offset += n as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Lets a temporary file become an output that is as readable as any new file; by default only its owner may read it.
+#[cfg(unix)]
+pub(crate) fn readable_by_all(builder: &mut Builder<'_, '_>) {
+    use std::os::unix::fs::PermissionsExt;
+    builder.permissions(std::fs::Permissions::from_mode(0o666));
+}
+
+/// Lets a temporary file become an output; nothing to do here.
+#[cfg(not(unix))]
+pub(crate) fn readable_by_all(_builder: &mut Builder<'_, '_>) {}
+
+/// Most memory this process has held so far, in bytes, where the system tells (Linux).
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn peak_memory_is_some_megabytes() {
+        let peak = super::peak_memory().unwrap();
+        assert!((1 << 20..1 << 40).contains(&peak), "{peak}");
+    }
+}

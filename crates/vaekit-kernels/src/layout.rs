@@ -1,0 +1,155 @@
+//! How activations lie in memory: sixteen channels of a pixel side by side.
+//!
+//! A picture of C channels is `ceil(C / 16)` planes, each `height * width` [`Block`]s in row order; block b of pixel
+//! (y, x) holds channels `16 b .. 16 b + 16`, and lanes past the last channel are 0. One block is a cache line and one
+//! AVX-512 register, so that every transform works on whole channels' vectors without a shuffle, and a plane range is
+//! at once the left operand of a matrix product (see `gemm.rs`).
+
+use rayon::prelude::*;
+
+/// Channels in a [`Block`].
+pub const LANES: usize = 16;
+
+/// Sixteen channels of one pixel: one cache line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C, align(64))]
+pub struct Block(pub [f32; LANES]);
+
+impl Block {
+    /// All lanes 0.
+    pub const ZERO: Self = Self([0.0; LANES]);
+
+    /// The two halves, each aligned to 32 bytes.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn halves(&self) -> [&[f32; 8]; 2] {
+        let (low, high) = self.0.split_first_chunk::<8>().expect("a block has sixteen lanes");
+        [low, high.first_chunk().expect("a block has sixteen lanes")]
+    }
+
+    /// The two halves, each aligned to 32 bytes.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn halves_mut(&mut self) -> [&mut [f32; 8]; 2] {
+        let (low, high) = self.0.split_first_chunk_mut::<8>().expect("a block has sixteen lanes");
+        [low, high.first_chunk_mut().expect("a block has sixteen lanes")]
+    }
+}
+
+/// The number of blocks that hold `channels` channels.
+pub const fn blocks(channels: usize) -> usize {
+    channels.div_ceil(LANES)
+}
+
+/// Channels, height and width of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Channels, at least 1.
+    pub channels: usize,
+    /// Rows of pixels.
+    pub height: usize,
+    /// Pixels in a row.
+    pub width: usize,
+}
+
+impl Shape {
+    /// A shape of `channels` by `height` by `width`.
+    pub const fn new(channels: usize, height: usize, width: usize) -> Self {
+        Self { channels, height, width }
+    }
+
+    /// Pixels of one plane.
+    pub const fn pixels(self) -> usize {
+        self.height * self.width
+    }
+
+    /// Planes of blocks.
+    pub const fn planes(self) -> usize {
+        blocks(self.channels)
+    }
+
+    /// Blocks in all planes.
+    pub const fn blocks(self) -> usize {
+        self.planes() * self.pixels()
+    }
+}
+
+/// A borrowed picture in blocks.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub(crate) shape: Shape,
+    pub(crate) blocks: &'a [Block],
+}
+
+impl<'a> View<'a> {
+    /// Sees `blocks` as a picture of `shape`.
+    ///
+    /// # Panics
+    /// If `blocks` is not `shape.blocks()` long.
+    pub fn new(shape: Shape, blocks: &'a [Block]) -> Self {
+        assert_eq!(blocks.len(), shape.blocks(), "blocks of a picture of {shape:?}");
+        Self { shape, blocks }
+    }
+
+    /// Channels, height and width.
+    pub fn shape(self) -> Shape {
+        self.shape
+    }
+
+    /// The plane of channels `16 b .. 16 b + 16`.
+    #[inline]
+    pub fn plane(self, b: usize) -> &'a [Block] {
+        let pixels = self.shape.pixels();
+        &self.blocks[b * pixels..][..pixels]
+    }
+}
+
+/// Packs `planar`, `[channels, height, width]` in row order, into blocks.
+///
+/// # Panics
+/// If a length does not fit `shape`.
+pub fn pack(shape: Shape, planar: &[f32], out: &mut [Block]) {
+    let pixels = shape.pixels();
+    assert_eq!(planar.len(), shape.channels * pixels, "values of a picture of {shape:?}");
+    assert_eq!(out.len(), shape.blocks(), "blocks of a picture of {shape:?}");
+    if pixels == 0 {
+        return;
+    }
+    let planes = out.par_chunks_mut(pixels).zip(planar.par_chunks(LANES * pixels));
+    planes.for_each(|(plane, channels)| {
+        for (i, block) in plane.iter_mut().enumerate() {
+            *block = Block::ZERO;
+            for (lane, channel) in block.0.iter_mut().zip(channels.chunks_exact(pixels)) {
+                *lane = channel[i];
+            }
+        }
+    });
+}
+
+/// Unpacks a picture into `planar`, `[channels, height, width]` in row order.
+///
+/// # Panics
+/// If `planar` is not `channels * height * width` long.
+pub fn unpack(view: View<'_>, planar: &mut [f32]) {
+    let shape = view.shape;
+    let pixels = shape.pixels();
+    assert_eq!(planar.len(), shape.channels * pixels, "values of a picture of {shape:?}");
+    if pixels == 0 {
+        return;
+    }
+    planar.par_chunks_mut(pixels).enumerate().for_each(|(c, channel)| {
+        for (value, block) in channel.iter_mut().zip(view.plane(c / LANES)) {
+            *value = block.0[c % LANES];
+        }
+    });
+}
+
+/// Per-channel values as blocks, lanes past the end 0.
+pub(crate) fn pack_vector(values: &[f32]) -> Vec<Block> {
+    let block = |chunk: &[f32]| {
+        let mut block = Block::ZERO;
+        block.0[..chunk.len()].copy_from_slice(chunk);
+        block
+    };
+    values.chunks(LANES).map(block).collect()
+}

@@ -1,0 +1,5 @@
+//! The harness of the cross-crate tests: fixtures, PyTorch's answers, and what counts as equal to them.
+
+pub mod engines;
+pub mod fixtures;
+pub mod tolerance;

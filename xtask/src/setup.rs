@@ -1,0 +1,65 @@
+//! `cargo xtask setup`: what the tests need beside Rust, in `target/` where it can be.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+use vaekit_cli::commands::runtime;
+use vaekit_cli::ui::Ui;
+use vaekit_ort::Provider;
+
+use crate::sh;
+
+/// vaekit's home in the tests: ONNX Runtime for the CPU, and a cache.
+pub(crate) fn home() -> PathBuf {
+    sh::target().join("vaekit-home")
+}
+
+/// Another home, whose ONNX Runtime has the WebGPU provider.
+fn webgpu_home() -> PathBuf {
+    sh::target().join("vaekit-home-webgpu")
+}
+
+pub(crate) fn run(ui: &Ui) -> Result<()> {
+    for (home, provider) in [(home(), Provider::Cpu), (webgpu_home(), Provider::WebGpu)] {
+        if vaekit_ort::installed(&home).is_none() {
+            ui.print(&runtime::install_into(&home, provider, ui)?)?;
+        }
+    }
+    cargo_deny(ui)?;
+    chromium(ui)
+}
+
+fn cargo_deny(ui: &Ui) -> Result<()> {
+    if sh::cargo().args(["deny", "--version"]).output().is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    ui.note("installing cargo-deny");
+    sh::run(sh::cargo().args(["install", "--locked", "--debug", "cargo-deny"]))
+}
+
+/// Where Debian's Chromium keeps SwiftShader, the software GPU that the WebGPU provider is tested on.
+const CHROMIUM: &str = "/usr/lib/chromium";
+
+fn chromium(ui: &Ui) -> Result<()> {
+    if Path::new(CHROMIUM).exists() {
+        return Ok(());
+    }
+    if !Path::new("/etc/debian_version").exists() {
+        ui.note("not Debian, so there is no SwiftShader to test the WebGPU provider on");
+        return Ok(());
+    }
+    ui.note("installing Chromium, for its software GPU");
+    sh::run(Command::new("apt-get").args(["-qq", "update"]))?;
+    sh::run(Command::new("apt-get").args(["-qq", "-y", "--no-install-recommends", "install", "chromium"]))
+}
+
+/// Lets vaekit-ort's tests find the library with the WebGPU provider and the software GPU.
+pub(crate) fn with_webgpu(command: &mut Command) -> &mut Command {
+    let icd = Path::new(CHROMIUM).join("vk_swiftshader_icd.json");
+    if let Some(installed) = vaekit_ort::installed(&webgpu_home()).filter(|_| icd.exists()) {
+        command.env("VAEKIT_TEST_WEBGPU", installed.library);
+        command.env("VK_DRIVER_FILES", icd).env("LD_LIBRARY_PATH", CHROMIUM);
+    }
+    command
+}
