@@ -56,9 +56,10 @@
 //! convolution: sixteen times) the weight's memory.
 //!
 //! # Numbers
-//! Against f64, over inputs and outputs of variance 1, a Winograd convolution of 512 channels is off by at most 2e-5
-//! and by 1e-6 to 1.2e-6 in the root mean square. A block of tiles with an input that is not finite, or so large that a transform
-//! might overflow, is convolved directly: nothing becomes NaN or infinite that a direct convolution keeps finite.
+//! Against f64, over inputs and outputs of variance 1 and 512 channels, a Winograd convolution's error is 1.0e-6 in the
+//! root mean square and was 6e-6 at most over 6400 outputs; where it enlarges, 1.2e-6, and 1.2e-5 over 25600. A block of
+//! tiles with an input that is not finite, or so large that a transform might overflow, is convolved directly: nothing
+//! becomes NaN or infinite that a direct convolution keeps finite.
 //! Results are the same, to the bit, for any number of threads, but not at different [`Level`]s.
 //!
 //! # Threads and memory

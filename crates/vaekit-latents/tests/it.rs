@@ -378,6 +378,8 @@ fn truncated_files_are_refused() {
 const STARTS: &[&[u8]] = &[b"", b"\x93NUMPY\x01\x00", b"PK\x03\x04", b"\x20\0\0\0\0\0\0\0{"];
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn mutated_files_never_panic(
         format in prop::sample::select(&Format::ALL[..]),

@@ -1,7 +1,5 @@
 //! sha256 as hex.
 
-use std::io::{self, Read};
-
 use sha2::Digest;
 
 /// A running sha256.
@@ -22,17 +20,5 @@ impl Sha256 {
             let _ = write!(hex, "{byte:02x}");
             hex
         })
-    }
-}
-
-/// sha256 of all that `reader` gives, in hex.
-pub(crate) fn sha256_of(mut reader: impl Read) -> io::Result<String> {
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match reader.read(&mut buffer)? {
-            0 => return Ok(hash.hex()),
-            n => hash.update(&buffer[..n]),
-        }
     }
 }

@@ -17,9 +17,9 @@ use crate::names;
 
 /// fp16's largest finite value.
 const FP16_MAX: f32 = 65504.0;
-/// What can be folded stays this factor below [`FP16_MAX`]: probing sees few pictures, and exponents are cheap.
+/// What can be folded stays this factor below fp16's largest value, 65504: probing sees few pictures, and exponents are cheap.
 pub const FOLDED_MARGIN: f32 = 8.0;
-/// What cannot be folded is refused within this factor of [`FP16_MAX`]; it also covers a sum of two such values.
+/// What cannot be folded is refused within this factor of 65504; it also covers a sum of two such values.
 pub const FIXED_MARGIN: f32 = 2.0;
 /// Folding stops here: 1e-6 * 2^-64 is far from f32's smallest normal number, so the epsilons stay exact.
 const MAX_EXPONENT: u32 = 32;

@@ -71,7 +71,3 @@ pub use write::{Export, METADATA_KEY, Progress, WriteError, Written, write_model
 
 /// Values that are converted at a time.
 const CHUNK: usize = 1 << 14;
-
-fn little_endian(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
-}

@@ -283,7 +283,8 @@ pub fn weights_sha256(config: &VaeConfig, weights: &dyn Weights) -> Result<Strin
         hash.update(&[0]);
         shape.iter().for_each(|&dim| hash.update(&(dim as u64).to_le_bytes()));
         for chunk in weights.read_f32(&name)?.chunks(crate::CHUNK) {
-            hash.update(&crate::little_endian(chunk));
+            let bytes: Vec<u8> = chunk.iter().flat_map(|value| value.to_le_bytes()).collect();
+            hash.update(&bytes);
         }
     }
     Ok(hash.hex())

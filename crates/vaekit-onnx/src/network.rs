@@ -118,8 +118,8 @@ impl Network {
             value = graph.cast(format!("{name}.fp16"), &value, ElementType::FLOAT16);
         }
         value = graph.node("Reshape", format!("{name}.channels"), &[&value, &shape]);
-        let weight = graph.weight(format!("{name}.weight"), &[*channels, 1, 1]);
-        let bias = graph.weight(format!("{name}.bias"), &[*channels, 1, 1]);
+        let weight = graph.weight(format!("{name}.weight"), &[1, *channels, 1, 1]);
+        let bias = graph.weight(format!("{name}.bias"), &[1, *channels, 1, 1]);
         value = graph.node("Mul", format!("{name}.scaled"), &[&value, &weight]);
         graph.node("Add", name, &[&value, &bias])
     }

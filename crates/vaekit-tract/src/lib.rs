@@ -18,10 +18,13 @@
 //!
 //! # Limits
 //! - Weights in files beside the model are refused: a model from a stranger opens no other file.
-//! - f16 models run in f32: tract has no fast f16 products on most CPUs (TAESD took more than 100 times as long).
+//! - f16 models are widened to f32 when they are opened: tract has no fast f16 products on most CPUs (TAESD took more than
+//!   100 times as long).
 
 #![forbid(unsafe_code)]
 
+mod graph;
+mod guard;
 mod model;
 mod plan;
 mod session;

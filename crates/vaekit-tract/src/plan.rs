@@ -1,9 +1,6 @@
 //! Plans: the model for one size of image, optimised.
 
-use tract_onnx::{
-    prelude::*,
-    tract_core::{floats::FloatPrecisionTranslator, knobs::KnobScope, transform::ModelTransform},
-};
+use tract_onnx::{prelude::*, tract_core::knobs::KnobScope};
 
 use crate::model::Model;
 
@@ -21,19 +18,9 @@ const KNOBS: &[(&str, &str)] =
 /// The plan for an input `[1, C, H, W]`.
 pub(crate) fn plan(model: &Model, shape: [usize; 4], options: &RunOptions) -> TractResult<Plan> {
     KnobScope::new(KNOBS.iter().copied())?.enter(|| {
-        let mut graph = model
-            .graph
-            .clone()
-            .with_input_fact(0, InferenceFact::dt_shape(model.input_type, shape))?
-            .with_output_fact(0, InferenceFact::default())?
-            .into_typed()?;
-        if has_f16(&graph) {
-            FloatPrecisionTranslator::new(DatumType::F16, DatumType::F32).transform(&mut graph)?;
-        }
-        graph.into_decluttered()?.into_optimized()?.into_runnable_with_options(options)
+        let sized = model.graph.clone().with_input_fact(0, f32::fact(shape).into())?;
+        // The output's size follows; what the file says of it is in symbols.
+        let sized = sized.with_output_fact(0, InferenceFact::default())?;
+        sized.into_typed()?.into_decluttered()?.into_optimized()?.into_runnable_with_options(options)
     })
-}
-
-fn has_f16(graph: &TypedModel) -> bool {
-    graph.nodes.iter().flat_map(|node| &node.outputs).any(|output| output.fact.datum_type == DatumType::F16)
 }

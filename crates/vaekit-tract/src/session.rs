@@ -7,7 +7,8 @@ use tract_onnx::{prelude::*, tract_core::tract_linalg::multithread::Executor};
 use vaekit::{Engine, RunError, RunFuture, Session};
 
 use crate::{
-    model::{Model, OpenError, one_line},
+    guard::guarded,
+    model::{Model, OpenError},
     plan::{Plan, plan},
 };
 
@@ -74,7 +75,7 @@ impl TractSession {
             None => {
                 // Room first, so that there are never more plans in memory than are kept.
                 self.plans.drain(..(self.plans.len() + 1).saturating_sub(MAX_PLANS));
-                let plan = plan(&self.model, [1, c, h, w], &self.options).map_err(|error| one_line(&error))?;
+                let plan = guarded(|| plan(&self.model, [1, c, h, w], &self.options))?;
                 (size, plan)
             }
         };
@@ -95,8 +96,8 @@ impl TractSession {
 
 fn run_one(plan: &Plan, input: ArrayView3<'_, f32>, mut output: ArrayViewMut3<'_, f32>) -> Result<(), String> {
     let input = input.insert_axis(Axis(0)).to_owned().into_tensor();
-    let results = plan.run(tvec!(input.into())).map_err(|error| one_line(&error))?;
-    let result = results[0].to_plain_array_view::<f32>().map_err(|error| one_line(&error))?;
+    let results = guarded(|| plan.run(tvec!(input.into())))?;
+    let result = guarded(|| results[0].to_plain_array_view::<f32>())?;
     if result.shape().split_first() != Some((&1, output.shape())) {
         return Err(format!("the model gives {:?}, expected [1, {}]", result.shape(), sides(output.shape())));
     }

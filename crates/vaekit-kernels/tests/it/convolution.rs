@@ -228,7 +228,7 @@ fn large_offsets_and_small_numbers_keep_their_precision() {
     }
 }
 
-/// The root mean square of the errors at the widest layer of an AutoencoderKL.
+/// The errors at the widest layer of an AutoencoderKL: here the largest is held to without regard to the output's size.
 #[test]
 fn precision_at_512_channels() {
     let shape = Shape::new(512, 20, 20);
@@ -240,9 +240,9 @@ fn precision_at_512_channels() {
             let found = case.plain(level, &x);
             let squares: f64 = found.iter().zip(&exact).map(|(f, e)| (f64::from(*f) - e).powi(2)).sum();
             let error = (squares / exact.len() as f64).sqrt();
-            println!("{kind:?} at {}: {error:.2e}", level.name());
-            assert!(error < 2e-6, "{kind:?} at {}: {error:e}", level.name());
-            assert_close(&found, &exact, WINOGRAD, level.name());
+            let largest = found.iter().zip(&exact).map(|(f, e)| (f64::from(*f) - e).abs()).fold(0.0, f64::max);
+            println!("{kind:?} at {}: root mean square {error:.2e}, largest {largest:.2e}", level.name());
+            assert!(error < 2e-6 && largest < WINOGRAD, "{kind:?} at {}: {error:e}, {largest:e}", level.name());
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Opening what a converter or Optimum wrote.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use vaekit::{ConfigJsonError, Half, Network, VaeConfig, from_config_json};
 
 use super::{CONFIG, MANIFEST, MODEL, half_folder, model_entry, read_json};
-use crate::digest::sha256_of;
+use crate::digest::Sha256;
 use crate::inspect::{Dim, InspectError, ModelInfo, ValueInfo};
 use crate::manifest::{Facts, Manifest, ManifestError};
 use crate::precision::ElementType;
@@ -82,8 +82,10 @@ pub enum OpenReason {
         /// The inputs.
         found: String,
     },
-    /// The configs of the halves differ.
-    #[error("the configs of encoder and decoder have different {what}; the halves are of different VAEs")]
+    /// The halves are of different VAEs.
+    #[error(
+        "encoder and decoder have different {what}, expected the halves of one VAE; convert or export both from one checkpoint"
+    )]
     Configs {
         /// In what.
         what: &'static str,
@@ -297,6 +299,18 @@ impl ModelFile {
     }
 }
 
+/// sha256 of all that `reader` gives, in hex.
+fn sha256_of(mut reader: impl Read) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(hash.hex()),
+            n => hash.update(&buffer[..n]),
+        }
+    }
+}
+
 fn same(what: &'static str, found: String, expected: &str) -> Result<(), OpenReason> {
     if found == expected { Ok(()) } else { Err(OpenReason::Changed { what, found, expected: expected.into() }) }
 }
@@ -310,17 +324,21 @@ fn read_manifest(folder: &Path) -> Result<Option<Manifest>, OpenError> {
     }
 }
 
-/// The facts in the models' metadata: both halves' must be of the same weights.
+/// The facts in the models' metadata: both halves' must be of the same VAE.
 fn common_facts(models: &[ModelFile]) -> Result<Option<Facts>, OpenError> {
     let mut common: Option<Facts> = None;
     for model in models {
-        match (&common, model.facts()?) {
-            (None, facts) => common = facts,
-            (Some(known), Some(facts)) if known.source.weights_sha256 != facts.source.weights_sha256 => {
-                return fail(&model.path, OpenReason::Configs { what: "weights_sha256" });
+        let Some(facts) = model.facts()? else { continue };
+        if let Some(known) = &common {
+            let differs = |what| fail(&model.path, OpenReason::Configs { what });
+            if known.config != facts.config {
+                return differs("networks or latents");
             }
-            _ => {}
+            if known.source.weights_sha256 != facts.source.weights_sha256 {
+                return differs("weights_sha256");
+            }
         }
+        common = Some(facts);
     }
     Ok(common)
 }
