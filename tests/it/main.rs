@@ -1,5 +1,6 @@
 //! Cross-crate tests: from checkpoints to pictures.
 
 mod bad;
+mod folding;
 mod numbers;
 mod taef2;

@@ -63,7 +63,6 @@ pub use folding::{FIXED_MARGIN, FOLDED_MARGIN, Folding, RangeError, Ranges};
 pub use inspect::{Dim, Initializers, InspectError, ModelInfo, ValueInfo};
 pub use manifest::{
     FORMAT_VERSION, Facts, FileEntry, Hints, Manifest, ManifestError, OPSET, Source, SourceFile, Verification,
-    weights_sha256,
 };
 pub use names::{LATENT_PARAMETERS, LATENT_SAMPLE, SAMPLE};
 pub use precision::{ElementType, Precision};

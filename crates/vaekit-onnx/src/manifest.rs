@@ -1,11 +1,9 @@
 //! `vaekit.json`: what a model folder holds and where it came from.
 
 use serde::{Deserialize, Serialize};
-use vaekit::arch::tensors;
 use vaekit::cost::{Cost, cost};
-use vaekit::{Half, Kl, KlHalf, Network, Tiny, VaeConfig, Weights, WeightsError};
+use vaekit::{Half, Kl, KlHalf, LatentSpace, Network, Scaling, Tiny, VaeConfig};
 
-use crate::digest::Sha256;
 use crate::folding::Folding;
 use crate::precision::Precision;
 
@@ -61,7 +59,7 @@ pub struct Facts {
 pub struct Source {
     /// The checkpoint's file or files.
     pub files: Vec<SourceFile>,
-    /// [`weights_sha256`]: the same for the same VAE in another layout, format or whole checkpoint.
+    /// Of the weights: the same for the same VAE in another layout, format or whole checkpoint.
     pub weights_sha256: String,
     /// Whose tensor names: `diffusers`, `ldm` ...
     pub layout: String,
@@ -222,10 +220,22 @@ fn check_version(json: &[u8]) -> Result<(), ManifestError> {
 fn check_config(config: &VaeConfig) -> Result<(), ManifestError> {
     within("latents.channels", config.latents.channels, 1..=4096)?;
     within("latents.downsample_factor", config.latents.downsample_factor, 1..=4096)?;
+    check_scaling(&config.latents)?;
     match &config.network {
         Network::Kl(kl) => check_kl(kl),
         Network::Tiny(tiny) => check_tiny(tiny),
     }
+}
+
+/// As many statistics as channels.
+fn check_scaling(latents: &LatentSpace) -> Result<(), ManifestError> {
+    let (mean, std, channels) = match &latents.scaling {
+        Some(Scaling::PerChannel { mean, std, .. }) => (mean, std, latents.channels),
+        Some(Scaling::Packed { mean, std }) => (mean, std, 4 * latents.channels),
+        Some(Scaling::Affine { .. }) | None => return Ok(()),
+    };
+    within("the length of latents.scaling.mean", mean.len(), channels..=channels)?;
+    within("the length of latents.scaling.std", std.len(), channels..=channels)
 }
 
 fn check_kl(kl: &Kl) -> Result<(), ManifestError> {
@@ -268,24 +278,4 @@ fn within(what: &str, found: usize, range: std::ops::RangeInclusive<usize>) -> R
     }
     let expected = format!("{} to {}", range.start(), range.end());
     Err(ManifestError::Config { what: what.into(), found, expected })
-}
-
-/// A name for a VAE's weights that no layout changes: sha256 over its tensors, encoder first, in the order of their layers.
-///
-/// Of each tensor: its canonical name, a zero byte, its dimensions as u64, and its values as f32, all little-endian.
-///
-/// # Errors
-/// [`WeightsError`] if a tensor cannot be read.
-pub fn weights_sha256(config: &VaeConfig, weights: &dyn Weights) -> Result<String, WeightsError> {
-    let mut hash = Sha256::new();
-    for (name, shape) in Half::BOTH.into_iter().flat_map(|half| tensors(config, half)) {
-        hash.update(name.as_bytes());
-        hash.update(&[0]);
-        shape.iter().for_each(|&dim| hash.update(&(dim as u64).to_le_bytes()));
-        for chunk in weights.read_f32(&name)?.chunks(crate::CHUNK) {
-            let bytes: Vec<u8> = chunk.iter().flat_map(|value| value.to_le_bytes()).collect();
-            hash.update(&bytes);
-        }
-    }
-    Ok(hash.hex())
 }

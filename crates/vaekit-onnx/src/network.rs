@@ -118,6 +118,7 @@ impl Network {
             value = graph.cast(format!("{name}.fp16"), &value, ElementType::FLOAT16);
         }
         value = graph.node("Reshape", format!("{name}.channels"), &[&value, &shape]);
+        // Four axes: tract takes its generic, ten times slower path where it has to add one.
         let weight = graph.weight(format!("{name}.weight"), &[1, *channels, 1, 1]);
         let bias = graph.weight(format!("{name}.bias"), &[1, *channels, 1, 1]);
         value = graph.node("Mul", format!("{name}.scaled"), &[&value, &weight]);

@@ -1,0 +1,56 @@
+//! Latents find the VAE that they fit, or an error.
+
+use image::{ImageBuffer, Rgb};
+
+use crate::{Place, fixture};
+
+fn encoded(place: &Place, checkpoint: &str, scaling: &str, out: &str) {
+    let picture: ImageBuffer<Rgb<u8>, _> = ImageBuffer::from_fn(32, 32, |x, y| Rgb([(8 * x) as u8, (8 * y) as u8, 99]));
+    picture.save(place.path("in.png")).unwrap();
+    place.json(&["encode", "--engine", "tract", "--vae", checkpoint, "--scaling", scaling, "in.png", "-o", out]);
+}
+
+#[test]
+fn latents_of_another_scaling_are_refused_with_the_reason() {
+    let place = Place::new();
+    let checkpoint = fixture("kl-ldm-f16/model.safetensors");
+    encoded(&place, &checkpoint, "sdxl", "sdxl.safetensors");
+    let decode =
+        ["decode", "--engine", "tract", "--vae", &checkpoint, "--scaling", "sd1", "sdxl.safetensors", "-o", "out.png"];
+    place.fails(&decode, 3, &["sdxl.safetensors", "0.13025", "0.18215", "--force"]);
+    let forced = [&decode[..], &["--force"]].concat();
+    assert_eq!(place.json(&forced)["files"][0]["domain"], "raw");
+}
+
+#[test]
+fn latents_of_another_channel_count_are_refused() {
+    let place = Place::new();
+    encoded(&place, &fixture("kl-ldm-f16/model.safetensors"), "sd1", "four.safetensors");
+    place.fails(
+        &["decode", "--engine", "tract", "--vae", "starter", "four.safetensors", "-o", "out.png"],
+        3,
+        &["4 channels", "16"],
+    );
+}
+
+#[test]
+fn numbers_alone_do_not_say_whether_they_are_raw() {
+    let place = Place::new();
+    let checkpoint = fixture("kl-ldm-f16/model.safetensors");
+    encoded(&place, &checkpoint, "sd1", "latents.npy");
+    let decode =
+        ["decode", "--engine", "tract", "--vae", &checkpoint, "--scaling", "sd1", "latents.npy", "-o", "out.png"];
+    place.fails(&decode, 3, &["latents.npy", "--latents"]);
+    let told = place.json(&[&decode[..], &["--latents", "raw", "--dump", "out.npy"]].concat());
+    assert_eq!(told["files"][0]["domain"], "raw");
+    // 1 * 3 * 32 * 32 values of 4 bytes behind a header of 128.
+    assert_eq!(std::fs::metadata(place.path("out.npy")).unwrap().len(), 128 + 4 * 3 * 32 * 32);
+}
+
+#[test]
+fn a_provider_by_name_is_not_tracts() {
+    let place = Place::new();
+    encoded(&place, &fixture("kl-ldm-f16/model.safetensors"), "sd1", "four.safetensors");
+    let decode = ["decode", "--engine", "tract", "--provider", "cuda", "four.safetensors", "-o", "out.png", "--force"];
+    place.fails(&[&decode[..], &["--vae", &fixture("kl-diffusers")]].concat(), 2, &["cuda", "tract"]);
+}

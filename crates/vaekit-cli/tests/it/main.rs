@@ -1,0 +1,61 @@
+//! The program as a user runs it: files in, files out, exit codes.
+
+mod fit;
+mod kill;
+mod pictures;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A temporary folder, and a cache in it that no other test sees.
+pub(crate) struct Place(tempfile::TempDir);
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// `vaekit` on tract, which is there on every machine.
+    pub(crate) fn vaekit(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vaekit"));
+        command.args(arguments).current_dir(self.0.path()).env("VAEKIT_CACHE", shared_cache());
+        command
+    }
+
+    /// Runs `vaekit`, which must succeed, and gives what it prints as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        let output = self.vaekit(&[arguments, &["--json"]].concat());
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Runs `vaekit`, which must fail with this code and these words.
+    #[track_caller]
+    pub(crate) fn fails(&self, arguments: &[&str], code: i32, words: &[&str]) {
+        let output = self.vaekit(arguments);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{message}");
+        for word in words {
+            assert!(message.contains(word), "`{word}` is not in `{message}`");
+        }
+    }
+}
+
+/// The starter VAE is converted once for all tests.
+fn shared_cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
+}
+
+pub(crate) fn fixture(name: &str) -> String {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
+    fixtures.join(name).to_string_lossy().into_owned()
+}
