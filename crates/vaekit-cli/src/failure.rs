@@ -26,7 +26,7 @@ pub struct Failure {
 
 impl Failure {
     /// An error of this kind.
-    pub fn new(kind: Kind, error: impl Into<anyhow::Error>) -> anyhow::Error {
+    pub fn error(kind: Kind, error: impl Into<anyhow::Error>) -> anyhow::Error {
         anyhow::Error::new(Failure { kind, error: error.into() })
     }
 }
@@ -53,7 +53,7 @@ impl<T, E: Into<anyhow::Error>> OfKind<T> for Result<T, E> {
     fn of_kind(self, kind: Kind) -> anyhow::Result<T> {
         self.map_err(|error| {
             let error = error.into();
-            if kind_of(&error).is_some() { error } else { Failure::new(kind, error) }
+            if kind_of(&error).is_some() { error } else { Failure::error(kind, error) }
         })
     }
 }

@@ -19,7 +19,7 @@ pub mod verify;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use args::{Cli, Command, OutputArgs, RuntimeCommand};
 use ui::Ui;
@@ -51,10 +51,9 @@ pub fn run(cli: &Cli) -> ExitCode {
     })
 }
 
-/// What ONNX Runtime and tract log goes to stderr with `-vv`, or as `VAEKIT_LOG` asks.
+/// What ONNX Runtime and tract log goes to stderr with `-vv`.
 fn log_libraries(verbose: u8) {
-    let level = if verbose > 1 { "info" } else { "off" };
-    let filter = EnvFilter::try_from_env("VAEKIT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let level = if verbose > 1 { LevelFilter::INFO } else { LevelFilter::OFF };
     // A second subscriber in one process is no reason to stop.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).try_init();
 }

@@ -89,5 +89,5 @@ fn judge(comparison: &Comparison, precision: Precision) -> Result<()> {
         }
         _ => return Ok(()),
     };
-    Err(Failure::new(Kind::Verification, anyhow!("{fault}; the graph is not the checkpoint")))
+    Err(Failure::error(Kind::Verification, anyhow!("{fault}; the graph is not the checkpoint")))
 }
