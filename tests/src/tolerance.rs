@@ -17,8 +17,7 @@ pub fn assert_close(what: &str, found: ArrayView4<'_, f32>, expected: ArrayView4
     let (mut beyond, mut worst, mut place) = (0, 0.0, None);
     for ((index, &a), &b) in found.indexed_iter().zip(expected) {
         let error = (f64::from(a) - f64::from(b)).abs();
-        // A NaN is beyond any tolerance.
-        beyond += usize::from(!(error <= tolerance));
+        beyond += usize::from(error > tolerance || error.is_nan());
         if error > worst || error.is_nan() {
             (worst, place) = (error, Some(index));
         }
