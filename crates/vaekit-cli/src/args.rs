@@ -78,7 +78,7 @@ pub struct CheckpointArgs {
     /// diffusers' config.json for the checkpoint, where none lies beside it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// How its latents are scaled: sd1, sdxl, sd3, flux1 ..., or FACTOR[,SHIFT]
+    /// How its latents are scaled: sd1, sdxl, sd3, flux1 ..., or a factor and perhaps a shift
     #[arg(long, value_name = "NAME|FACTOR[,SHIFT]")]
     pub scaling: Option<String>,
 }
@@ -264,10 +264,10 @@ pub struct DecodeArgs {
     /// Which latents the files hold, whatever they say themselves
     #[arg(long, value_enum)]
     pub latents: Option<DomainArg>,
-    /// Height and width of the picture, for latents packed into tokens [B, S, F] (diffusers' FLUX)
+    /// Height and width of the picture, for latents packed into tokens (diffusers' FLUX)
     #[arg(long, value_name = "HxW", value_parser = parse_size)]
     pub size: Option<(usize, usize)>,
-    /// Also write the decoder's own numbers, f32 [N, 3, H, W], nominally in [-1, 1]; for one file
+    /// Also write the decoder's own numbers, f32 (N, 3, H, W), nominally from -1 to 1; for one file
     #[arg(long, value_name = "FILE.npy")]
     pub dump: Option<PathBuf>,
     /// Write 16 bits a sample
