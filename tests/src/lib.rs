@@ -3,3 +3,8 @@
 pub mod engines;
 pub mod fixtures;
 pub mod tolerance;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
