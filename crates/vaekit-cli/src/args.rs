@@ -266,7 +266,10 @@ pub struct DecodeArgs {
     pub latents: Option<DomainArg>,
     /// Height and width of the picture, for latents packed into tokens (diffusers' FLUX)
     #[arg(long, value_name = "HxW", value_parser = parse_size)]
-    pub size: Option<(usize, usize)>,
+    pub token_size: Option<(usize, usize)>,
+    /// Which tensor or array to decode, where a file holds several
+    #[arg(long, value_name = "NAME")]
+    pub tensor: Option<String>,
     /// Also write the decoder's own numbers, f32 (N, 3, H, W), nominally from -1 to 1; for one file
     #[arg(long, value_name = "FILE.npy")]
     pub dump: Option<PathBuf>,

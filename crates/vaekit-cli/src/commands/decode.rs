@@ -97,8 +97,11 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<DecodeReport> {
 fn read<'a>(file: &'a Path, output: &Path, args: &DecodeArgs, folder: &ModelFolder, ui: &Ui) -> Result<Vec<Item<'a>>> {
     let read = || -> Result<Vec<Item<'a>>> {
         let bytes = fs::read(file)?;
-        let options =
-            ReadOptions { domain: args.latents.map(Domain::from), token_size: args.size, ..Default::default() };
+        let options = ReadOptions {
+            domain: args.latents.map(Domain::from),
+            token_size: args.token_size,
+            tensor: args.tensor.clone(),
+        };
         let found = vaekit_latents::read(&file.to_string_lossy(), &bytes, &options)?;
         let provenance = found.provenance.clone().unwrap_or_default();
         if !args.force {
