@@ -186,12 +186,14 @@ impl EngineArgs {
 /// `--engine`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum EngineArg {
-    /// ONNX Runtime if it is installed, else tract
+    /// ONNX Runtime on a GPU that works, else vaekit's CPU engine
     #[default]
     Auto,
+    /// vaekit's own: the fastest on a CPU, nothing to install
+    Cpu,
     /// ONNX Runtime
     Ort,
-    /// tract: any CPU, nothing to install
+    /// tract: any CPU, any model, nothing to install; slow
     Tract,
 }
 

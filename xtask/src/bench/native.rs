@@ -60,6 +60,8 @@ enum Engine {
     BareOrt,
     /// vaekit's pipeline on ONNX Runtime.
     Ort,
+    /// vaekit's own engine.
+    Cpu,
     /// vaekit's pipeline on tract.
     Tract,
 }
@@ -143,9 +145,10 @@ fn decodes(shape: Shape, folder: &Path, args: &Args, ui: &Ui) -> Result<Vec<Deco
     let engines: &[(Engine, &str)] = &[
         (Engine::BareOrt, "bare ONNX Runtime"),
         (Engine::Ort, "vaekit on ONNX Runtime"),
+        (Engine::Cpu, "vaekit's own engine"),
         (Engine::Tract, "vaekit on tract"),
     ];
-    let engines = &engines[..if args.tract { 3 } else { 2 }];
+    let engines = &engines[..if args.tract { 4 } else { 3 }];
     let mut measured: Vec<Vec<Measured>> = vec![Vec::new(); engines.len()];
     for round in 0..args.rounds {
         for (&(engine, name), measured) in engines.iter().zip(&mut measured) {
@@ -185,6 +188,7 @@ fn measure(job: &Job) -> Result<Measured> {
     match job.engine {
         Engine::BareOrt => measure_bare(&folder, &latents),
         Engine::Ort => measure_vaekit(&folder, &latents, EngineArg::Ort),
+        Engine::Cpu => measure_vaekit(&folder, &latents, EngineArg::Cpu),
         Engine::Tract => measure_vaekit(&folder, &latents, EngineArg::Tract),
     }
 }

@@ -8,9 +8,10 @@ use vaekit::{ConfigJsonError, Half, Network, VaeConfig, from_config_json};
 
 use super::{CONFIG, MANIFEST, MODEL, half_folder, model_entry, read_json};
 use crate::digest::Sha256;
-use crate::inspect::{Dim, InspectError, ModelInfo, ValueInfo};
+use crate::inspect::{Dim, ModelInfo, ValueInfo};
 use crate::manifest::{Facts, Manifest, ManifestError};
 use crate::precision::ElementType;
+use crate::walk::InspectError;
 use crate::{METADATA_KEY, names};
 
 /// A VAE as ONNX files: a folder of vaekit's or of Optimum's, with both halves or one, or a lone `model.onnx`.
