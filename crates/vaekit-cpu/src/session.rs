@@ -103,6 +103,13 @@ impl CpuSession {
         Memory::plan(&self.schedule, Shape::new(c, h, w)).bytes()
     }
 
+    /// The size `[C, H, W]` of the output for images or latents `[C, H, W]`.
+    pub fn output(&self, [c, h, w]: [usize; 3]) -> [usize; 3] {
+        let memory = Memory::plan(&self.schedule, Shape::new(c, h, w));
+        let shape = memory.places[self.schedule.output].map_or(Shape::new(0, 0, 0), |place| place.shape);
+        [shape.channels, shape.height, shape.width]
+    }
+
     /// The steps of a run on images or latents `[C, H, W]`, in the order in which an [`Observer`] is asked.
     pub fn steps(&self, [c, h, w]: [usize; 3]) -> Vec<StepInfo> {
         let memory = Memory::plan(&self.schedule, Shape::new(c, h, w));
