@@ -9,6 +9,8 @@ use ndarray::Array4;
 use vaekit::{Observer, Progress, Session, StepFuture, block_on};
 use vaekit_cpu::{CpuSession, Options};
 
+const ROUNDS: usize = 6;
+
 /// Notes when each step begins.
 #[derive(Default)]
 struct Clock(Vec<Instant>);
@@ -34,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut output = Array4::zeros((1, session.output(size)[0], session.output(size)[1], session.output(size)[2]));
     let mut best = vec![Duration::MAX; steps.len()];
     let mut total = Duration::MAX;
-    for _ in 0..4 {
+    for _ in 0..ROUNDS {
         let mut clock = Clock::default();
         let begin = Instant::now();
         block_on(session.run(input.view(), output.view_mut(), &mut clock))?;
