@@ -9,7 +9,7 @@ use ndarray::Array4;
 use vaekit::{Observer, Progress, Session, StepFuture, block_on};
 use vaekit_cpu::{CpuSession, Options};
 
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 3;
 
 /// Notes when each step begins.
 #[derive(Default)]
@@ -51,7 +51,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (step, &time) in steps.iter().zip(&best) {
         let kind = kinds.entry(step.kind).or_default();
         *kind = (kind.0 + time, kind.1 + step.macs);
-        println!("{:8.2} ms {:7.1} GFLOP/s  {:24} {}", time.as_secs_f64() * 1e3, rate(step.macs, time), step.kind, step.name);
+        println!(
+            "{:8.2} ms {:7.1} GFLOP/s  {:24} {}",
+            time.as_secs_f64() * 1e3,
+            rate(step.macs, time),
+            step.kind,
+            step.name
+        );
     }
     println!();
     for (kind, (time, macs)) in kinds {

@@ -191,9 +191,10 @@ fn measure(job: &Job) -> Result<Measurement> {
             let mut session = open_cpu(model, threads)??;
             let opened = begin.elapsed().as_secs_f64();
             let mut output = Array4::zeros(output);
-            let run = |session: &mut dyn vaekit::Session, output: ArrayViewMut4<'_, f32>, observer: &mut dyn Observer| {
-                block_on(session.run(input.view(), output, observer)).context("running")
-            };
+            let run =
+                |session: &mut dyn vaekit::Session, output: ArrayViewMut4<'_, f32>, observer: &mut dyn Observer| {
+                    block_on(session.run(input.view(), output, observer)).context("running")
+                };
             let mut measured = time(begin, opened, || run(&mut session, output.view_mut(), &mut ()))?;
             let steps = session.steps([input.dim().1, input.dim().2, input.dim().3]);
             measured.profile = profile::profile(&steps, |clock| run(&mut session, output.view_mut(), clock))?;

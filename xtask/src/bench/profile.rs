@@ -56,14 +56,10 @@ pub(crate) fn peak_flops(threads: usize) -> Result<f64> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("no threads")?;
     let rates = pool.broadcast(|_| {
         let shape = Shape::new(CHANNELS, 8, PIXELS / 8);
-        let conv = Conv2d::new(
-            Level::best(),
-            Window::POINT,
-            &vec![0.01; CHANNELS * CHANNELS],
-            &vec![0.0; CHANNELS],
-            CHANNELS,
-        );
-        let (x, mut out, workspace) = (vec![Block::ZERO; shape.blocks()], vec![Block::ZERO; shape.blocks()], Workspace::new());
+        let conv =
+            Conv2d::new(Level::best(), Window::POINT, &vec![0.01; CHANNELS * CHANNELS], &vec![0.0; CHANNELS], CHANNELS);
+        let (x, mut out, workspace) =
+            (vec![Block::ZERO; shape.blocks()], vec![Block::ZERO; shape.blocks()], Workspace::new());
         let begin = Instant::now();
         for _ in 0..RUNS {
             conv.run(black_box(Io::new(View::new(shape, &x))), &mut out, None, &workspace);

@@ -2,16 +2,20 @@
 
 use rayon::prelude::*;
 
-use super::points::{N, filter_matrix};
+use super::points::{INPUT_GAIN, N, OUTPUT_GAIN, filter_matrix};
 use crate::gemm::Panels;
 use crate::layout::{Block, LANES, blocks};
 use crate::simd::{Kernel, Level, Simd};
 
-/// The filters of a 3x3 convolution, `[outputs, inputs, 3, 3]` in row order.
+/// The filters of a 3x3 convolution.
 pub(super) struct Filters {
-    pub(super) weight: Vec<f32>,
+    /// `[planes, inputs, 9]`, each a block of sixteen outputs.
+    weight: Vec<Block>,
     pub(super) inputs: usize,
     pub(super) outputs: usize,
+    /// The largest magnitude of inputs with which no intermediate value can overflow; less than 0 if the filters hold a
+    /// value that is not finite.
+    pub(super) limit: f32,
 }
 
 /// Which rows (or columns) of a 3x3 filter are added up to make the taps of a shorter one.
@@ -25,17 +29,25 @@ pub(super) const WHOLE: Fold<3> = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 
 pub(super) const HALVES: [Fold<2>; 2] = [[[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]], [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]];
 
 impl Filters {
-    /// The taps of the filters from channel `input` to sixteen output channels.
+    /// `weight` is `[outputs, inputs, 3, 3]` in row order.
+    pub(super) fn new(weight: &[f32], inputs: usize, outputs: usize) -> Self {
+        let mut blocked = vec![Block::ZERO; blocks(outputs) * inputs * 9];
+        let planes = blocked.par_chunks_mut(inputs * 9).zip(weight.par_chunks(LANES * inputs * 9));
+        planes.for_each(|(plane, weight)| {
+            for (lane, filters) in weight.chunks_exact(inputs * 9).enumerate() {
+                for (block, &w) in plane.iter_mut().zip(filters) {
+                    block.0[lane] = w;
+                }
+            }
+        });
+        Self { weight: blocked, inputs, outputs, limit: limit(weight, inputs) }
+    }
+
+    /// The taps of the filters from channel `input` to the sixteen channels of block `output`.
     #[inline(always)]
     fn taps(&self, output: usize, input: usize) -> [[[f64; LANES]; 3]; 3] {
-        let mut taps = [[[0.0; LANES]; 3]; 3];
-        let filters = self.weight.chunks_exact(9 * self.inputs).skip(output * LANES).take(LANES);
-        for (lane, filters) in filters.enumerate() {
-            for (tap, &w) in taps.as_flattened_mut().iter_mut().zip(&filters[9 * input..][..9]) {
-                tap[lane] = f64::from(w);
-            }
-        }
-        taps
+        let taps = &self.weight[(output * self.inputs + input) * 9..][..9];
+        std::array::from_fn(|i| std::array::from_fn(|j| taps[3 * i + j].0.map(f64::from)))
     }
 
     /// The folded taps of the filters from channel `input` to the sixteen channels of block `output`.
@@ -62,6 +74,16 @@ impl Filters {
             level.run(Transform { filters: self, matrices: &matrices, first, width, out });
         });
     }
+}
+
+fn limit(weight: &[f32], inputs: usize) -> f32 {
+    if !weight.par_iter().all(|w| w.is_finite()) {
+        return -1.0;
+    }
+    let largest = weight.par_iter().map(|w| w.abs()).reduce(|| 1.0, f32::max);
+    // The magnitudes in a row of G add up to less than 1.5, and a folded tap is at most four of the filter's.
+    let filter = 9.0 * 4.0 * largest * inputs as f32;
+    f32::MAX / ((INPUT_GAIN * OUTPUT_GAIN).powi(2) * filter)
 }
 
 struct Transform<'a> {
