@@ -1,6 +1,6 @@
 //! Which values share memory: each has a slot from the step that makes it to the last that reads it.
 
-use vaekit_kernels::layout::Shape;
+use vaekit_kernels::layout::{Block, Shape};
 
 use crate::schedule::Schedule;
 
@@ -42,9 +42,11 @@ impl Memory {
         memory
     }
 
-    /// Bytes of all slots.
+    /// Bytes of all slots; saturates.
     pub(crate) fn bytes(&self) -> usize {
-        self.slots.iter().sum::<usize>() * size_of::<vaekit_kernels::layout::Block>()
+        self.slots
+            .iter()
+            .fold(0, |bytes: usize, &blocks| bytes.saturating_add(blocks.saturating_mul(size_of::<Block>())))
     }
 
     /// Takes the free slot that wastes least, or has to grow least.

@@ -132,8 +132,8 @@ impl CpuSession {
             return Err(format!("the output is for {} items, the input holds {n}", output.len_of(Axis(0))).into());
         }
         let mut kept = self.memory(Shape::new(c, h, w))?;
-        let of_one: u64 = kept.memory.macs.iter().sum();
-        let mut progress = Progress { done: 0, total: of_one * n as u64 };
+        let of_one = kept.memory.macs.iter().fold(0, |sum: u64, &macs| sum.saturating_add(macs));
+        let mut progress = Progress { done: 0, total: of_one.saturating_mul(n as u64) };
         let mut result = Ok(());
         for (input, output) in input.outer_iter().zip(output.outer_iter_mut()) {
             result = self.run_one(&mut kept, input, output, observer, &mut progress).await;
@@ -193,7 +193,7 @@ impl CpuSession {
             self.threads.run(|| step.work.run(&context, image, blocks, sums.as_mut()));
             moments[step.output] = sums;
             slots[to.slot] = out;
-            progress.done += macs;
+            progress.done = progress.done.saturating_add(macs);
         }
         let last = place(self.schedule.output)?;
         let shape = [last.shape.channels, last.shape.height, last.shape.width];

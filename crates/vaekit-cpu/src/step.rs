@@ -141,17 +141,17 @@ impl Work {
         }
     }
 
-    /// Multiply-adds as a direct evaluation would take them.
+    /// Multiply-adds as a direct evaluation would take them; saturates.
     pub(crate) fn macs(&self, input: Shape) -> u64 {
-        let n = |n: usize| n as u64;
-        match self {
+        let factors = match self {
             Work::Conv { kernel, .. } => {
                 let output = kernel.output(input);
-                n(kernel.taps()) * n(input.channels) * n(output.channels) * n(output.pixels())
+                [kernel.taps(), input.channels, output.channels, output.pixels()]
             }
-            Work::Map { .. } => n(input.channels) * n(input.pixels()),
-            Work::Attention { .. } => 2 * n(input.channels) * n(input.pixels()) * n(input.pixels()),
-        }
+            Work::Map { .. } => [1, 1, input.channels, input.pixels()],
+            Work::Attention { .. } => [2, input.channels, input.pixels(), input.pixels()],
+        };
+        factors.into_iter().fold(1, |product: u64, factor| product.saturating_mul(factor as u64))
     }
 
     /// Computes; `image` gives the values that [`reads`](Self::reads) names.
