@@ -2,7 +2,11 @@
 // The module sees the machine's files under their own paths, as a native test does.
 import { readFile } from "node:fs/promises";
 import { argv, cwd, env, exit } from "node:process";
+import { setFlagsFromString } from "node:v8";
 import { WASI } from "node:wasi";
+
+// Node 20 knows relaxed SIMD by this name only; later ones have it on.
+setFlagsFromString("--experimental-wasm-relaxed-simd");
 
 const [path, ...args] = argv.slice(2);
 const wasi = new WASI({
