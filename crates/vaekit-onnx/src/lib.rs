@@ -41,7 +41,6 @@
 #![forbid(unsafe_code)]
 
 mod digest;
-#[cfg(not(target_arch = "wasm32"))]
 mod folder;
 mod folding;
 mod graph;
@@ -59,8 +58,10 @@ mod walk;
 mod wire;
 mod write;
 
-#[cfg(not(target_arch = "wasm32"))]
-pub use folder::{FolderError, FolderWriter, ModelFile, ModelFolder, OpenError, OpenReason};
+pub use folder::{
+    Disk, Files, FolderError, FolderWriter, MANIFEST, ModelFile, ModelFolder, OpenError, OpenReason, ReadSeek, config_entry,
+    config_text, model_entry,
+};
 pub use folding::{FIXED_MARGIN, FOLDED_MARGIN, Folding, RangeError, Ranges};
 pub use inspect::{Dim, Initializers, ModelInfo, ValueInfo};
 pub use manifest::{

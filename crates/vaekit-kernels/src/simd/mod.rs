@@ -100,17 +100,18 @@ impl Level {
 
     /// Every level that this processor can run, the fastest last.
     pub fn available() -> Vec<Self> {
-        let mut levels = vec![Self::PORTABLE];
-        #[cfg(target_arch = "x86_64")]
-        {
-            levels.extend(x86::Avx2::detect().map(|t| Self(Set::Avx2(t))));
-            levels.extend(x86::Avx512::detect().map(|t| Self(Set::Avx512(t))));
-        }
-        #[cfg(target_arch = "aarch64")]
-        levels.push(Self(Set::Neon(neon::Neon::new())));
-        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        levels.push(Self(Set::Wasm(wasm::Wasm)));
-        levels
+        let levels = [
+            Some(Self::PORTABLE),
+            #[cfg(target_arch = "x86_64")]
+            x86::Avx2::detect().map(|t| Self(Set::Avx2(t))),
+            #[cfg(target_arch = "x86_64")]
+            x86::Avx512::detect().map(|t| Self(Set::Avx512(t))),
+            #[cfg(target_arch = "aarch64")]
+            Some(Self(Set::Neon(neon::Neon::new()))),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Some(Self(Set::Wasm(wasm::Wasm))),
+        ];
+        levels.into_iter().flatten().collect()
     }
 
     /// The fastest level of this processor.
