@@ -59,8 +59,8 @@ mod wire;
 mod write;
 
 pub use folder::{
-    Disk, Files, FolderError, FolderWriter, MANIFEST, ModelFile, ModelFolder, OpenError, OpenReason, ReadSeek, config_entry,
-    config_text, model_entry,
+    Disk, Files, FolderError, FolderWriter, MANIFEST, ModelFile, ModelFolder, OpenError, OpenReason, ReadSeek,
+    config_entry, config_text, model_entry,
 };
 pub use folding::{FIXED_MARGIN, FOLDED_MARGIN, Folding, RangeError, Ranges};
 pub use inspect::{Dim, Initializers, ModelInfo, ValueInfo};

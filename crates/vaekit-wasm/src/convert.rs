@@ -8,8 +8,8 @@ use serde::Deserialize;
 use vaekit::Half;
 use vaekit_checkpoint::{CanonicalVae, Options, ReadAt, Source, sha256};
 use vaekit_onnx::{
-    Export, FileEntry, MANIFEST, Manifest, Progress, SourceFile, WriteError, Written, config_entry, config_text, model_entry,
-    write_model,
+    Export, FileEntry, MANIFEST, Manifest, Progress, SourceFile, WriteError, Written, config_entry, config_text,
+    model_entry, write_model,
 };
 use wasm_bindgen::prelude::*;
 
@@ -87,13 +87,14 @@ pub(crate) fn to_folder(
         let mut out = BlobWriter::default();
         let stage = format!("writing the {half}");
         let mut told = 0;
-        let Written { size, sha256 } = write_model(&export, half, &mut out, &mut |Progress { written, total, .. }| {
-            if written - told >= 1 << 20 || written == total {
-                told = written;
-                report.tell(&stage, written, total);
-            }
-        })
-        .map_err(of_write)?;
+        let Written { size, sha256 } =
+            write_model(&export, half, &mut out, &mut |Progress { written, total, .. }| {
+                if written - told >= 1 << 20 || written == total {
+                    told = written;
+                    report.tell(&stage, written, total);
+                }
+            })
+            .map_err(of_write)?;
         folder.add(model_entry(half), out.finish().of_kind(Kind::Other)?);
         folder.add_text(config_entry(half), config_text(vae.config(), half));
         entries.push(FileEntry { path: model_entry(half), size, sha256 });

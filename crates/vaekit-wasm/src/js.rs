@@ -43,6 +43,8 @@ pub(crate) fn to_latents(data: Vec<f32>, shape: &[usize], domain: Domain) -> Res
     let array = <[usize; 4]>::try_from(shape).ok().and_then(|shape| Array4::from_shape_vec(shape, data).ok());
     match array {
         Some(data) => Ok(Latents { data, domain }),
-        None => Err(Error::new(Kind::BadInput, format!("{found} values are no latents [N, C, h, w] of shape {shape:?}"))),
+        None => {
+            Err(Error::new(Kind::BadInput, format!("{found} values are no latents [N, C, h, w] of shape {shape:?}")))
+        }
     }
 }

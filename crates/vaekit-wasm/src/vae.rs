@@ -138,7 +138,9 @@ impl Vae {
             (None, "raw") => Domain::Raw,
             (None, "scaled") => Domain::Scaled,
             (None, other) => {
-                return Err(Error::new(Kind::BadInput, format!("the latents are `{other}`, expected raw or scaled")).into());
+                return Err(
+                    Error::new(Kind::BadInput, format!("the latents are `{other}`, expected raw or scaled")).into()
+                );
             }
         };
         let latents = js::to_latents(data, &shape, domain)?;
@@ -200,7 +202,10 @@ impl Vae {
         match misfit {
             Some(reason) => Err(Error::new(
                 Kind::BadInput,
-                format!("{file}: it was made by the VAE `{}` and does not fit `{}`: {reason}", made_by.name, self.info.name),
+                format!(
+                    "{file}: it was made by the VAE `{}` and does not fit `{}`: {reason}",
+                    made_by.name, self.info.name
+                ),
             )),
             None => Ok(()),
         }

@@ -20,6 +20,8 @@ use crate::layout::{Block, LANES};
 pub(crate) trait Simd: Copy + Send + Sync {
     /// Sixteen f32 lanes, in as many registers as the instruction set needs.
     type V: Copy;
+    /// Sixteen f64 lanes.
+    type Wide: Copy;
 
     /// Rows of the micro-kernel of [`crate::gemm`]: as many as keep all sums in registers.
     const ROWS: usize;
@@ -51,6 +53,15 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn round(self, v: Self::V) -> Self::V;
     /// 2 to the power of an integral `n` from -126 to 127.
     fn exp2_integral(self, n: Self::V) -> Self::V;
+
+    /// Exactly.
+    fn widen(self, v: Self::V) -> Self::Wide;
+    /// Rounded to f32.
+    fn narrow(self, v: Self::Wide) -> Self::V;
+    /// `a * by`.
+    fn scale(self, a: Self::Wide, by: f64) -> Self::Wide;
+    /// `a * by + c`, rounded once where the instruction set can.
+    fn scale_add(self, a: Self::Wide, by: f64, c: Self::Wide) -> Self::Wide;
 
     /// Brings a block that will be read soon towards the second-level cache, where the processor can be told so.
     #[inline(always)]

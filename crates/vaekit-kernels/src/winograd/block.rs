@@ -288,14 +288,14 @@ impl<const M: usize, const R: usize> Kernel for Direct<'_, M, R> {
         let BlockOfTiles { rows, columns, pass, .. } = *self.tiles;
         let width = self.tiles.width();
         for lane in 0..LANES.min(self.filters.inputs - self.input_plane * LANES) {
-            let taps = self.filters.folded(&pass.folds, self.plane, self.input_plane * LANES + lane);
+            let taps = self.filters.folded(s, &pass.folds, self.plane, self.input_plane * LANES + lane);
             for tile in 0..rows * columns {
                 let corner = &self.staged[tile / columns * M * width + tile % columns * M..];
                 for (at, sum) in self.sums[tile * M * M..][..M * M].iter_mut().enumerate() {
                     let mut y = s.load(sum);
-                    for (tap, w) in taps.as_flattened().iter().enumerate() {
+                    for (tap, &w) in taps.as_flattened().iter().enumerate() {
                         let x = &corner[(at / M + tap / R) * width + at % M + tap % R];
-                        y = s.mul_add(s.splat(x.0[lane]), s.load(w), y);
+                        y = s.mul_add(s.splat(x.0[lane]), w, y);
                     }
                     s.store(y, sum);
                 }
