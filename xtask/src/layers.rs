@@ -12,6 +12,8 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("vaekit-onnx", &["ort", "tract-onnx", "image", "clap", "safetensors", "vaekit-checkpoint"]),
     ("vaekit-reference", &["ort", "tract-onnx", "prost", "image", "clap", "vaekit-onnx", "vaekit-checkpoint"]),
     ("vaekit-ort", &["tract-onnx", "image", "clap", "safetensors", "vaekit-checkpoint", "vaekit-onnx"]),
+    ("vaekit-kernels", &["ort", "tract-onnx", "prost", "image", "clap", "vaekit", "vaekit-onnx"]),
+    ("vaekit-cpu", &["ort", "tract-onnx", "image", "clap", "safetensors", "vaekit-checkpoint"]),
     ("vaekit-tract", &["ort", "image", "clap", "safetensors", "vaekit-checkpoint", "vaekit-onnx"]),
 ];
 

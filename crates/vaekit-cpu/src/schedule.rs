@@ -22,6 +22,9 @@ pub(crate) struct ScheduleError {
     reason: &'static str,
 }
 
+/// Networks whose transformed filters take no more bytes than this keep them; others transform them at each run.
+const KEPT: usize = 64 << 20;
+
 /// Fuses the operations of a network.
 pub(crate) fn schedule(level: Level, ops: Ops) -> Result<Schedule, ScheduleError> {
     let Ops { ops, channels, output } = ops;
@@ -30,7 +33,8 @@ pub(crate) fn schedule(level: Level, ops: Ops) -> Result<Schedule, ScheduleError
     let mut made = vec![false; channels.len()];
     made[0] = true;
     let schedule = Schedule { steps: Vec::new(), norms: Vec::new(), channels, output };
-    let mut scheduler = Scheduler { level, ops, readers, read_on_the_fly, made, schedule };
+    let keep = transformed_bytes(&ops) <= KEPT;
+    let mut scheduler = Scheduler { level, keep, ops, readers, read_on_the_fly, made, schedule };
     for index in 0..scheduler.ops.len() {
         scheduler.op(index)?;
     }
@@ -85,8 +89,21 @@ fn read_on_the_fly(ops: &[Op], readers: &[Vec<usize>], output: Value) -> Vec<boo
     never_made
 }
 
+/// Bytes of all filters, transformed: a 3x3 filter has 36 points, and four times as many where it enlarges.
+fn transformed_bytes(ops: &[Op]) -> usize {
+    let enlarges =
+        |op: &Op| op.input.checked_sub(1).is_some_and(|made_by| matches!(ops[made_by].kind, OpKind::Upsample));
+    let of_op = |op: &Op| match &op.kind {
+        OpKind::Conv(Conv { weight, size: 3, .. }) => weight.len() / 9 * 36 * if enlarges(op) { 4 } else { 1 },
+        _ => 0,
+    };
+    ops.iter().map(of_op).sum::<usize>() * size_of::<f32>()
+}
+
 struct Scheduler {
     level: Level,
+    /// Whether transformed filters are kept.
+    keep: bool,
     ops: Vec<Op>,
     readers: Vec<Vec<usize>>,
     read_on_the_fly: Vec<bool>,
@@ -159,8 +176,20 @@ impl Scheduler {
         let Conv { ref bias, inputs, size, stride, before, after, .. } = *conv;
         let window = Window { size, stride, before, after };
         let kernel = match (enlarged, window) {
-            (Some(_), _) => Kernel::Upsample2xConv3x3(Upsample2xConv3x3::new(self.level, &weight, bias, inputs)),
-            (None, Window::SAME) => Kernel::Conv3x3(Conv3x3::new(self.level, &weight, bias, inputs)),
+            (Some(_), _) => {
+                let mut conv = Upsample2xConv3x3::new(self.level, &weight, bias, inputs);
+                if self.keep {
+                    conv.keep_transformed();
+                }
+                Kernel::Upsample2xConv3x3(conv)
+            }
+            (None, Window::SAME) => {
+                let mut conv = Conv3x3::new(self.level, &weight, bias, inputs);
+                if self.keep {
+                    conv.keep_transformed();
+                }
+                Kernel::Conv3x3(conv)
+            }
             _ => Kernel::Conv2d(Conv2d::new(self.level, window, &weight, bias, inputs)),
         };
         let input = self.operand(enlarged.unwrap_or(input));
