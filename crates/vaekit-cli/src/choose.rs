@@ -43,7 +43,8 @@ impl Place {
     /// What is at a path, by its name and what lies in it.
     pub fn at(path: &Path) -> Self {
         let is_onnx = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
-        match diffusers_weights(path) {
+        // A pipeline of diffusers' has its VAE in a folder of that name.
+        match diffusers_weights(path).or_else(|| diffusers_weights(&path.join("vae"))) {
             Some(weights) => Place::Checkpoint(vec![weights]),
             None if path.is_dir() || is_onnx => Place::Model(path.to_owned()),
             None => Place::Checkpoint(vec![path.to_owned()]),
@@ -143,7 +144,7 @@ fn named(asked: &str, args: &ChoiceArgs, by: &str, ui: &Ui) -> Result<Chosen> {
         return Ok(starter(by.into()));
     }
     let mut shelf = Shelf::open(&args.library, ui)?;
-    let nowhere = format!("`{asked}` is neither `{STARTER}` nor a checkpoint or model folder");
+    let nowhere = format!("there is no VAE `{asked}`: it is neither `{STARTER}` nor a file or folder");
     match shelf.find(asked, ui) {
         Ok(entry) => Ok(of_entry(entry, by.into())),
         Err(error) => Err(error.context(nowhere)),

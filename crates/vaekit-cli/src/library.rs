@@ -42,7 +42,7 @@ impl Shelf {
     /// [`Kind::BadInput`], with names that are like it.
     pub fn find(&mut self, query: &str, ui: &Ui) -> Result<&Entry> {
         if self.entries.is_empty() {
-            return Err(anyhow!("no VAE is installed, {}", self.where_to_look())).of_kind(Kind::BadInput);
+            return Err(anyhow!("no VAE is installed: {}", self.where_to_look())).of_kind(Kind::BadInput);
         }
         let found = find(&self.entries, query, &self.index).map(drop);
         if let Err(FindError::Unknown { is_hash: true, .. }) = found {
@@ -103,7 +103,7 @@ impl Shelf {
     pub fn where_to_look(&self) -> String {
         if self.folders.is_empty() {
             let own = own_folder().map(|own| format!(", or put it into {}", own.display())).unwrap_or_default();
-            return format!("and no folder of VAEs is known; name one with --vae-dir or {VARIABLE}{own}");
+            return format!("no folder of VAEs is known; name one with --vae-dir or {VARIABLE}{own}");
         }
         let folders: Vec<String> = self.folders.iter().map(|folder| folder.display().to_string()).collect();
         format!("in {}", folders.join(", "))

@@ -64,16 +64,20 @@ pub fn find(files: &[(&Path, Option<&Provenance>)], args: &VaeArgs, ui: &Ui) -> 
         }
     }
     let chosen = choose(&args.choice, ui)?;
-    let default = locate::open(&chosen, &for_place(args, &chosen.place), ui)?;
-    if !fits(made_by, &default) {
-        return Err(anyhow!(missing(made_by, &default, &shelf))).of_kind(Kind::BadInput);
+    let misfit = || anyhow!(missing(made_by, &chosen.name, &shelf));
+    // The starter is not converted for nothing.
+    if chosen.place == Place::Starter && !fits_space(made_by, &checkpoint::open_starter()?.vae.config().latents) {
+        return Err(misfit()).of_kind(Kind::BadInput);
+    }
+    let folder = locate::open(&chosen, &for_place(args, &chosen.place), ui)?;
+    if !fits(made_by, &folder) {
+        return Err(misfit()).of_kind(Kind::BadInput);
     }
     ui.note(format_args!(
         "warning: `{}`, which made the latents, is not here; `{}` has the same latents and is used instead",
-        made_by.name,
-        locate::name(&default)
+        made_by.name, chosen.name
     ));
-    Ok(Found { folder: default, reason: format!("its latents are those of `{}`, which is not here", made_by.name) })
+    Ok(Found { folder, reason: format!("its latents are those of `{}`, which is not here", made_by.name) })
 }
 
 /// Where a VAE is that a file names, without reading any weights.
@@ -173,7 +177,10 @@ fn is_namesake(entry: &Entry, made_by: &VaeId) -> bool {
 
 /// Whether a VAE is known to decode latents of that one: the same space, scaling and all.
 fn fits(made_by: &VaeId, folder: &ModelFolder) -> bool {
-    let ours = &folder.config().latents;
+    fits_space(made_by, &folder.config().latents)
+}
+
+fn fits_space(made_by: &VaeId, ours: &LatentSpace) -> bool {
     made_by.latents.as_ref().is_some_and(|theirs| theirs.scaling.is_some() && theirs == ours)
 }
 
@@ -194,19 +201,17 @@ fn for_place(args: &VaeArgs, place: &Place) -> VaeArgs {
     }
 }
 
-fn missing(made_by: &VaeId, default: &ModelFolder, shelf: &Shelf) -> String {
+fn missing(made_by: &VaeId, default: &str, shelf: &Shelf) -> String {
     let name = &made_by.name;
     let weights = made_by.weights_sha256.as_ref().map(|hash| format!(" (weights {})", short(hash))).unwrap_or_default();
-    let unread = shelf.entries.iter().filter(|entry| shelf.known_weights(entry).is_none()).count();
-    let unread = match unread {
+    let looked = shelf.where_to_look();
+    let unread = match shelf.entries.iter().filter(|entry| shelf.known_weights(entry).is_none()).count() {
         0 => String::new(),
         n => format!("; {n} installed VAEs have not been read yet, `vaekit vae list --hash` does that"),
     };
     format!(
-        "the latents were made by the VAE `{name}`{weights}, which is not here, {}, and `{}` has other latents; give it with \
-         --vae FILE{unread}",
-        shelf.where_to_look(),
-        locate::name(default)
+        "the latents were made by the VAE `{name}`{weights}, which is not installed ({looked}), and `{default}` has other \
+         latents; give it with --vae FILE{unread}"
     )
 }
 

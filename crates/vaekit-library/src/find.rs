@@ -19,7 +19,7 @@ const LIKE: f64 = 0.85;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FindError {
     /// No entry matches.
-    #[error("there is no VAE `{query}` among {}{}", match n_entries { 1 => "the 1 installed".into(), n => format!("the {n} installed") }, suggestion(near))]
+    #[error("none of the {n_entries} VAEs there is called `{query}`{}", did_you_mean(near))]
     Unknown {
         /// What was asked for.
         query: String,
@@ -40,7 +40,8 @@ pub enum FindError {
     },
 }
 
-fn suggestion(near: &[String]) -> String {
+/// `; did you mean ...?`, or nothing.
+fn did_you_mean(near: &[String]) -> String {
     if near.is_empty() { String::new() } else { format!("; did you mean {}?", list(near)) }
 }
 
@@ -90,7 +91,7 @@ pub fn find<'a>(entries: &'a [Entry], query: &str, index: &Index) -> Result<&'a 
     let found = rules.iter().map(|rule| hits(rule)).find(|found| !found.is_empty()).unwrap_or_default();
     match found.as_slice() {
         [] => {
-            let near = near(entries, &lower);
+            let near = near(entries.iter().map(Entry::stem), &name);
             Err(FindError::Unknown { query: query.into(), near, n_entries: entries.len(), is_hash })
         }
         [only] => Ok(only),
@@ -130,21 +131,19 @@ fn short_names(entry: &Entry) -> Vec<&str> {
     vec![whole, entry.stem(), entry.bare()]
 }
 
-/// Names that hold what was asked for, then those that are spelt alike.
-fn near(entries: &[Entry], lower: &str) -> Vec<String> {
+/// The names that a person may have meant, three at most: those that hold what was asked for, then those that are spelt alike.
+pub fn near<'a>(names: impl Iterator<Item = &'a str>, asked: &str) -> Vec<String> {
     const SUGGESTED: usize = 3;
-    let likeness = |entry: &Entry| {
-        let name = entry.bare().to_lowercase();
-        let part = !lower.is_empty() && name.contains(lower);
-        if part { 2.0 - name.len() as f64 * 1e-6 } else { strsim::jaro_winkler(&name, lower) }
+    let asked = asked.to_lowercase();
+    let likeness = |name: &str| {
+        let name = name.to_lowercase();
+        let is_part = !asked.is_empty() && name.contains(&asked);
+        // Of names that hold it the shortest is the likeliest.
+        if is_part { 2.0 - name.len() as f64 * 1e-6 } else { strsim::jaro_winkler(&name, &asked) }
     };
-    let mut near: Vec<(f64, &Entry)> = entries.iter().map(|entry| (likeness(entry), entry)).collect();
+    let mut near: Vec<(f64, &str)> = names.map(|name| (likeness(name), name)).collect();
     near.retain(|(likeness, _)| *likeness >= LIKE);
     near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     let mut seen = HashSet::new();
-    near.into_iter()
-        .map(|(_, entry)| entry.stem().to_owned())
-        .filter(|name| seen.insert(name.clone()))
-        .take(SUGGESTED)
-        .collect()
+    near.into_iter().filter(|(_, name)| seen.insert(*name)).map(|(_, name)| name.to_owned()).take(SUGGESTED).collect()
 }

@@ -38,7 +38,7 @@ mod scan;
 pub use choice::{Choice, own_vae};
 pub use entry::{CHECKPOINT_ENDINGS, Entry, Kind, diffusers_weights};
 pub use file::{Stamped, source};
-pub use find::{FindError, MIN_HASH_DIGITS, SHORT_HASH_DIGITS, find};
+pub use find::{FindError, MIN_HASH_DIGITS, SHORT_HASH_DIGITS, find, near};
 pub use identity::{IdentityError, weights};
 pub use index::Index;
 pub use remembered::{Remembered, RememberedError};

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use vaekit::Domain;
 use vaekit_checkpoint::StateDict;
 use vaekit_latents::{Format, LatentFile, Provenance, ReadOptions};
 
@@ -30,7 +31,9 @@ pub struct OutputInspection {
     /// The file.
     pub path: PathBuf,
     /// `png`, or the format of latents.
-    pub format: String,
+    pub format: &'static str,
+    /// Raw or scaled, if latents say so.
+    pub domain: Option<Domain>,
     /// Shape of the latents `[N, C, h, w]`.
     pub shape: Option<Vec<usize>>,
     /// What vaekit noted in it; nothing if another program wrote it.
@@ -92,7 +95,8 @@ fn picture(path: &Path) -> Result<OutputInspection> {
     let provenance = of_key(Provenance::KEY).map(Provenance::from_json).transpose();
     Ok(OutputInspection {
         path: path.to_owned(),
-        format: "png".into(),
+        format: "png",
+        domain: None,
         shape: None,
         provenance: provenance.context("the text chunk `vaekit` is not what vaekit writes")?,
         web_ui: of_key(WEB_UI_KEY).and_then(web_ui),
@@ -136,10 +140,10 @@ fn latents(path: &Path) -> Result<OutputInspection> {
     let (name, bytes) = (path.to_string_lossy(), fs::read(path)?);
     let LatentFile { data, domain, provenance, .. } = vaekit_latents::read(&name, &bytes, &ReadOptions::default())?;
     let format = Format::from_file_name(&name).map_or("latents", Format::extension);
-    let domain = domain.map_or("raw or scaled, it does not say".into(), |domain| domain.to_string());
     Ok(OutputInspection {
         path: path.to_owned(),
-        format: format!("{format}, {domain}"),
+        format,
+        domain,
         shape: Some(data.shape().to_vec()),
         provenance,
         web_ui: None,
@@ -151,7 +155,10 @@ impl fmt::Display for OutputInspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "file        {}", self.path.display())?;
         match &self.shape {
-            Some(shape) => writeln!(f, "latents     {shape:?}, {}", self.format)?,
+            Some(shape) => {
+                let domain = self.domain.map_or("raw or scaled, it does not say".into(), |domain| domain.to_string());
+                writeln!(f, "latents     {shape:?}, {}, {domain}", self.format)?;
+            }
             None => writeln!(f, "picture     {}", self.format)?,
         }
         if let Some(provenance) = &self.provenance {

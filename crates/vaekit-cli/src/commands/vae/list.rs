@@ -160,7 +160,7 @@ impl fmt::Display for VaeList {
             }
         }
         if self.vaes.is_empty() {
-            writeln!(f, "nothing else is installed, {}", self.advice)?;
+            writeln!(f, "nothing else is installed: {}", self.advice)?;
         }
         if self.default.is_some() {
             writeln!(f, "* remembered by `vaekit vae use`")?;
