@@ -164,15 +164,15 @@ pub struct ChoiceArgs {
 }
 
 const VAE_HELP: &str = "Which VAE:
-  PATH       a model folder, a model.onnx, or a checkpoint, which is converted once and then cached
-  NAME       an installed VAE: its file's name, with or without the ending, in any case, or the first digits of its hash,
-             as `vaekit vae list` shows them; a path that exists comes first
+  PATH       a model folder, a model.onnx, or a checkpoint (converted once, then cached)
+  NAME       an installed VAE, by its file's name with or without the ending, in any
+             case, or by the first digits of its hash; see `vaekit vae list`
   starter    the small VAE that vaekit embeds
-  Automatic  the file NAME.vae.safetensors (.ckpt, .pt) beside --checkpoint NAME..., else the VAE in it
-  None       the VAE in --checkpoint, always
+  Automatic  NAME.vae.safetensors (.ckpt, .pt) beside the --checkpoint, else the VAE in it
+  None       the VAE in the --checkpoint, always
 
-Default: what `vaekit vae use` remembers, else Automatic if --checkpoint is given, else `starter`. `vaekit decode` takes the VAE
-that made the latents, where they say so.";
+Default: what `vaekit vae use` remembers, else Automatic if there is a --checkpoint, else
+`starter`. `vaekit decode` takes the VAE that made the latents, where they say so.";
 
 /// Which VAE, and what it runs on.
 #[derive(Clone, Debug, Default, Args)]
@@ -358,8 +358,8 @@ pub struct RoundtripArgs {
 pub enum VaeCommand {
     /// Lists VAEs by name and short hash
     #[command(
-        after_help = "The short hash is the web UI's: the first 10 digits of the file's sha256. Listing opens no file and shows
-the hashes that are known from earlier; --hash reads what is missing, once.
+        after_help = "The short hash is the web UI's: the first 10 digits of the file's sha256. Listing opens no file and
+shows the hashes that are known from earlier; --hash reads what is missing, once.
 
 Examples:
   vaekit vae list --vae-dir ~/stable-diffusion-webui      # or ~/ComfyUI, or any folder of VAEs

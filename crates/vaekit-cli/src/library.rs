@@ -1,6 +1,7 @@
 //! The folders of VAEs on this machine, and what is known of their contents.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use vaekit_checkpoint::WeightsHashes;
@@ -59,9 +60,11 @@ impl Shelf {
         let files = self.entries.iter().filter(|entry| entry.kind != EntryKind::Model).flat_map(|entry| &entry.files);
         let unknown: Vec<_> = files.filter(|file| self.index.known_sha256(file).is_none()).cloned().collect();
         let bar = ui.bar("hashing files", unknown.iter().map(|file| file.size).sum());
+        let mut saved = Instant::now();
         for file in &unknown {
             self.index.sha256(file).of_kind(Kind::BadInput)?;
             bar.inc(file.size);
+            self.save_often(&mut saved, ui);
         }
         bar.finish_and_clear();
         self.save(ui);
@@ -73,14 +76,24 @@ impl Shelf {
         let unknown: Vec<_> =
             self.entries.iter().filter(|entry| self.known_weights(entry).is_none()).cloned().collect();
         let bar = ui.bar("hashing weights", unknown.iter().map(Entry::size).sum());
+        let mut saved = Instant::now();
         for entry in &unknown {
             if let Err(error) = self.index.weights(entry) {
                 bar.suspend(|| ui.note(format_args!("warning: {}: {error}", entry.name)));
             }
             bar.inc(entry.size());
+            self.save_often(&mut saved, ui);
         }
         bar.finish_and_clear();
         self.save(ui);
+    }
+
+    /// Ctrl-C in a long reading loses some seconds of it.
+    fn save_often(&mut self, saved: &mut Instant, ui: &Ui) {
+        if saved.elapsed() > Duration::from_secs(5) {
+            self.save(ui);
+            *saved = Instant::now();
+        }
     }
 
     /// The hashes of an entry's weights, as far as that takes no reading of weights: from the index, or a manifest.

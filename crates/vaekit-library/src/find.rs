@@ -7,7 +7,7 @@ use crate::index::Index;
 
 /// Digits of a short hash, as AUTOMATIC1111's web UI shows them.
 pub const SHORT_HASH_DIGITS: usize = 10;
-/// Fewest digits that are taken for the beginning of a hash; fewer are a name like `ema` would be hit by chance.
+/// Fewest digits that are taken for the beginning of a hash: fewer would hit a file by chance.
 pub const MIN_HASH_DIGITS: usize = 6;
 
 /// Most names in a message.
@@ -27,7 +27,7 @@ pub enum FindError {
         near: Vec<String>,
         /// How many entries there are.
         n_entries: usize,
-        /// Whether it might be the beginning of a hash, of one that is not known yet.
+        /// Whether it may be the short hash, or more, of a file that was not read yet.
         is_hash: bool,
     },
     /// Several entries match equally well.
@@ -92,6 +92,7 @@ pub fn find<'a>(entries: &'a [Entry], query: &str, index: &Index) -> Result<&'a 
     match found.as_slice() {
         [] => {
             let near = near(entries.iter().map(Entry::stem), &name);
+            let is_hash = is_hash && lower.len() >= SHORT_HASH_DIGITS;
             Err(FindError::Unknown { query: query.into(), near, n_entries: entries.len(), is_hash })
         }
         [only] => Ok(only),

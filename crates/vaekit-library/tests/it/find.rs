@@ -74,8 +74,11 @@ fn hashes_and_names_with_hashes() {
     check(format!("{} [0123456789]", FILES[3]), None);
     // Of a file that was not read nothing is known that would contradict.
     check("Anime [0123456789]".into(), Some("Anime.pt"));
-    let Err(FindError::Unknown { is_hash, .. }) = find(&entries, "0123456789", &index) else { panic!() };
-    assert!(is_hash);
+    // A word like `facade` is no reason to read every file.
+    for (query, expected) in [("0123456789", true), ("facade", false)] {
+        let Err(FindError::Unknown { is_hash, .. }) = find(&entries, query, &index) else { panic!() };
+        assert_eq!(is_hash, expected);
+    }
 }
 
 #[test]

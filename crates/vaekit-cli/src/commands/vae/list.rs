@@ -23,7 +23,7 @@ pub struct VaeList {
     pub default: Option<String>,
     /// The VAEs.
     pub vaes: Vec<Listed>,
-    /// For people, where there is nothing to list.
+    /// For people: the folders, or how to name one.
     #[serde(skip)]
     pub advice: String,
 }
@@ -159,13 +159,14 @@ impl fmt::Display for VaeList {
                 None => writeln!(f)?,
             }
         }
-        if self.vaes.is_empty() {
-            writeln!(f, "nothing else is installed: {}", self.advice)?;
+        match self.vaes.len() {
+            0 => writeln!(f, "nothing else is installed: {}", self.advice)?,
+            n => writeln!(f, "{n} installed {}", self.advice)?,
         }
-        if self.default.is_some() {
-            writeln!(f, "* remembered by `vaekit vae use`")?;
+        match &self.default {
+            Some(default) => writeln!(f, "* default: {default}, remembered by `vaekit vae use`"),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
