@@ -41,7 +41,7 @@ impl Conversion<'_> {
     /// If the weights cannot be read.
     pub fn key(&self) -> Result<String> {
         let mut hash = Sha256::new();
-        hash.update(self.checkpoint.vae.weights_sha256()?);
+        hash.update(self.checkpoint.weights_sha256()?);
         hash.update(serde_json::to_vec(self.checkpoint.vae.config())?);
         hash.update(self.name.as_deref().unwrap_or_default());
         hash.update(env!("CARGO_PKG_VERSION"));
@@ -54,7 +54,7 @@ impl Conversion<'_> {
         let report = vae.report();
         Ok(Source {
             files: self.checkpoint.files.clone(),
-            weights_sha256: vae.weights_sha256().of_kind(Kind::BadInput)?,
+            weights_sha256: self.checkpoint.weights_sha256()?.to_owned(),
             layout: report.layouts(),
             format: report.formats(),
             scaling: report.scaling_source.to_string(),

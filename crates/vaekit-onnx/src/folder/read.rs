@@ -10,7 +10,7 @@ use super::files::{Disk, Files, exists};
 use super::{CONFIG, MANIFEST, MODEL, half_folder, model_entry, read_json};
 use crate::digest::Sha256;
 use crate::inspect::{Dim, ModelInfo, ValueInfo};
-use crate::manifest::{Facts, Manifest, ManifestError};
+use crate::manifest::{Facts, Manifest, ManifestError, SourceFile};
 use crate::precision::ElementType;
 use crate::walk::InspectError;
 use crate::{METADATA_KEY, names};
@@ -233,6 +233,17 @@ impl ModelFolder {
     /// What the manifest or the models' metadata say; `None` for what others exported.
     pub fn facts(&self) -> Option<&Facts> {
         self.facts.as_ref()
+    }
+
+    /// The same folder under another name and of other files, as its facts say them: for a conversion that all copies of a
+    /// VAE share. Nothing is written.
+    pub fn known_as(mut self, name: String, files: Vec<SourceFile>) -> Self {
+        let facts = self.manifest.as_mut().map(|manifest| &mut manifest.facts);
+        for facts in facts.into_iter().chain(&mut self.facts) {
+            facts.name = Some(name.clone());
+            facts.source.files.clone_from(&files);
+        }
+        self
     }
 
     /// One half's file, if it is there.
