@@ -19,6 +19,7 @@ pub mod picture;
 pub mod platform;
 pub mod ui;
 pub mod verify;
+mod watch;
 
 use std::process::ExitCode;
 

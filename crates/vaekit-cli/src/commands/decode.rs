@@ -16,6 +16,7 @@ use crate::made_by::{self, Found};
 use crate::outputs::{self, Run};
 use crate::picture::{self, Extras};
 use crate::ui::{Stages, Ui};
+use crate::watch::Watch;
 use crate::{engine, files, locate};
 
 /// What was decoded.
@@ -69,7 +70,6 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<DecodeReport> {
     }
     let mut opened = seconds.time("open", || engine::open(&folder, &[Half::Decoder], &args.vae.engine, ui))?;
 
-    let bar = ui.bar("decoding", items.len() as u64);
     let mut decoded = Vec::new();
     let alike = |a: &Item<'_>, b: &Item<'_>| {
         a.latents.domain == b.latents.domain && a.latents.data.dim() == b.latents.data.dim()
@@ -77,7 +77,9 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<DecodeReport> {
     for batch in items.chunk_by(alike).flat_map(|run| run.chunks(args.batch.max(1))) {
         let views: Vec<_> = batch.iter().map(|item| item.latents.data.view()).collect();
         let latents = Latents { data: concatenate(Axis(0), &views)?, domain: batch[0].latents.domain };
-        let images = seconds.time("decode", || block_on(opened.vae.decode(latents)))?;
+        let mut watch = Watch::batch("decoding", decoded.len(), batch.len(), items.len(), ui);
+        let images = seconds.time("decode", || block_on(opened.vae.decode_with(latents, &mut watch)))?;
+        drop(watch);
         if let Some(path) = &args.dump {
             dump(&images, path, items.len())?;
         }
@@ -91,10 +93,8 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<DecodeReport> {
             let (height, width) = image.size();
             let (latents, image) = (item.file.to_owned(), item.output.clone());
             decoded.push(Decoded { latents, image, width, height, domain: item.latents.domain });
-            bar.inc(1);
         }
     }
-    bar.finish_and_clear();
     Ok(DecodeReport { run: Run::new(&folder, opened.report, seconds), chosen: reason, files: decoded })
 }
 
