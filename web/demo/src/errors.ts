@@ -39,11 +39,14 @@ export function explain(error: unknown): Problem {
   }
   const [title, advice] = KINDS[error instanceof VaekitError ? error.kind : 'other'];
   const detail = error instanceof Error ? error.message : String(error);
-  if (/scaling/.test(detail)) {
+  if (lacksScaling(error)) {
     return { title: 'The scaling is not known', detail, advice: 'Choose the family that it belongs to under Models.' };
   }
   return { title, detail, advice };
 }
+
+/** Whether a checkpoint does not say how its latents are scaled. */
+export const lacksScaling = (error: unknown): boolean => error instanceof VaekitError && /scaling/.test(error.message);
 
 /** Whether work ended because somebody wanted it to. */
 export const isCancelled = (error: unknown): boolean =>

@@ -3,9 +3,10 @@ import './styles/index.css';
 import type { App, View } from './app';
 import { byId, el } from './dom';
 import { Engine } from './engine';
-import { explain } from './errors';
+import { explain, lacksScaling } from './errors';
 import { recognise } from './given';
 import { Library } from './models/library';
+import type { Model } from './models/model';
 import { workOffline } from './offline';
 import { byPath, type Given, takeFiles } from './parts/drop';
 import { Lane } from './parts/job';
@@ -56,12 +57,29 @@ async function take(given: Given): Promise<void> {
       if (router.current === models) router.go('roundtrip');
       app.picture.value = found.file;
     } else {
-      app.library.add(found.model);
+      const { model } = found;
+      if (!(await opens(model))) return;
+      app.library.add(model);
     }
     router.current.given?.();
   } catch (error) {
     router.current.job.fail(explain(error));
   }
+}
+
+/** Loads a model before it joins the others; one that only lacks its scaling joins, to be told it there. */
+async function opens(model: Model): Promise<boolean> {
+  const { job } = router.current;
+  const opened = await job.run(async (work) => {
+    try {
+      await app.engine.vae(model, work);
+    } catch (error) {
+      if (lacksScaling(error)) app.library.add(model);
+      throw error;
+    }
+    return true;
+  });
+  return opened ?? false;
 }
 
 takeFiles(byId('drop', HTMLElement), (given) => void take(given));

@@ -23,9 +23,14 @@ export interface Entry {
 /** Families that vaekit runs; the registry knows more. */
 const RUNS = new Set(['AutoencoderKL', 'AsymmetricAutoencoderKL', 'AutoencoderKLFlux2', 'AutoencoderTiny', 'TAEF2']);
 
+/** Families that are quick even here. */
+const TINY = new Set(['AutoencoderTiny', 'TAEF2']);
+
+/** What can be fetched and run, the tiny ones first. */
 export async function registry(): Promise<Entry[]> {
   const { default: entries } = await import('virtual:registry');
-  return entries.filter(({ family }) => RUNS.has(family));
+  const runs = entries.filter(({ family }) => RUNS.has(family));
+  return [...runs.filter(({ family }) => TINY.has(family)), ...runs.filter(({ family }) => !TINY.has(family))];
 }
 
 /** Bytes to fetch, if all sizes of weights are known. */

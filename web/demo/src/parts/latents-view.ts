@@ -40,8 +40,8 @@ export class LatentsView {
       range.textContent = `${number(low)} to ${number(high)}`;
       canvas.setAttribute('aria-label', `channel ${channel}, values from ${number(low)} to ${number(high)}`);
     });
-    this.#low.textContent = number(-limit);
-    this.#high.textContent = number(limit);
+    this.#low.textContent = `${number(-limit)} and less`;
+    this.#high.textContent = `${number(limit)} and more`;
     this.#legend.hidden = false;
   }
 }

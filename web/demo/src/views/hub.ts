@@ -44,7 +44,7 @@ export class Hub {
         'div',
         { class: 'about' },
         el('h3', {}, entry.name),
-        el('p', {}, `${entry.summary[0]?.toUpperCase()}${entry.summary.slice(1)}.`),
+        el('p', {}, `${sentence(entry.summary)}.`),
         el('p', { class: 'muted' }, facts.join(' · ')),
       ),
       el(
@@ -64,3 +64,7 @@ export class Hub {
     if (model) this.app.library.add(model);
   }
 }
+
+/** With a capital at the start, unless that is a name. */
+const sentence = (text: string): string =>
+  /^[a-z]+\b(?!-)/.test(text) ? `${text[0]!.toUpperCase()}${text.slice(1)}` : text;

@@ -5,7 +5,7 @@ import { byId, download, el } from '../dom';
 import { bytes } from '../format';
 import { canKeep } from '../models/keep';
 import { type Model, source } from '../models/model';
-import { Job, Lane } from '../parts/job';
+import { Job, type Work } from '../parts/job';
 
 /** The families whose scaling a checkpoint may need to be told, as `--scaling` names them. */
 const SCALINGS = {
@@ -23,7 +23,7 @@ export class Models implements View {
   readonly job: Job;
 
   constructor(readonly app: App) {
-    this.job = new Job(byId('models-job', HTMLElement), new Lane());
+    this.job = new Job(byId('models-job', HTMLElement), app.engineLane);
     const show = (): void => {
       const { models, chosen } = app.library;
       byId('model-list', HTMLElement).replaceChildren(...models.value.map((model) => this.#item(model, model === chosen.value)));
@@ -37,7 +37,7 @@ export class Models implements View {
     const { library } = this.app;
     const button = (label: string, action: () => void): HTMLElement =>
       el('button', { type: 'button', class: 'quiet', onclick: action, 'aria-label': `${label} ${model.name}` }, label);
-    const work = (action: (work: Parameters<Parameters<Job['run']>[0]>[0]) => Promise<void>) => () =>
+    const work = (action: (work: Work) => Promise<void>) => () =>
       void this.job.run(action);
     return el(
       'li',
