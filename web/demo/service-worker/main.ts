@@ -9,12 +9,8 @@ declare const __FILES__: string[];
 const CACHE = `vaekit-${__VERSION__}`;
 
 self.addEventListener('install', (event) => {
-  event.waitUntil(
-    (async () => {
-      await (await caches.open(CACHE)).addAll(__FILES__);
-      await self.skipWaiting();
-    })(),
-  );
+  // A new version waits until no page uses the old one, whose files it does not have.
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(__FILES__)));
 });
 
 self.addEventListener('activate', (event) => {

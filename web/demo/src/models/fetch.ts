@@ -3,6 +3,7 @@ import { bytesToHex } from '@noble/hashes/utils.js';
 
 import { PageError } from '../errors';
 import type { Work } from '../parts/job';
+import type { Bytes } from './model';
 
 const AGAIN = 'Check the connection and try again.';
 
@@ -10,7 +11,7 @@ const AGAIN = 'Check the connection and try again.';
 export interface Download {
   /** From Content-Length; 0 where the server does not say. */
   total: number;
-  body: ReadableStream<Uint8Array>;
+  body: ReadableStream<Bytes>;
 }
 
 /**
@@ -36,6 +37,13 @@ export async function fetchFile(
   return { total, body: response.body.pipeThrough(checked(name, total, expected, onProgress)) };
 }
 
+/** All of a stream, in the browser's keeping; fails as the stream does, which `Response.blob` does not in every browser. */
+export async function collect(body: ReadableStream<Bytes>): Promise<Blob> {
+  const chunks: Bytes[] = [];
+  await body.pipeTo(new WritableStream({ write: (chunk) => void chunks.push(chunk) }));
+  return new Blob(chunks);
+}
+
 function refused({ status }: Response, name: string): PageError {
   if (status === 401 || status === 403) {
     return new PageError(
@@ -58,7 +66,7 @@ function checked(
   total: number,
   expected: { bytes?: number; sha256?: string },
   onProgress: Work['onProgress'],
-): TransformStream<Uint8Array, Uint8Array> {
+): TransformStream<Bytes, Bytes> {
   const hash = expected.sha256 ? sha256.create() : undefined;
   const started = performance.now();
   let done = 0;

@@ -1,8 +1,8 @@
 import type { Work } from '../parts/job';
 import { settings } from '../settings';
-import { fetchFile } from './fetch';
+import { collect, fetchFile } from './fetch';
 import { canKeep, keep } from './keep';
-import { type Files, type Model, modelId } from './model';
+import { type Bytes, type Files, type Model, modelId } from './model';
 
 /** A published VAE: the part of an entry of models/registry.toml that the page uses. */
 export interface Entry {
@@ -49,7 +49,7 @@ export const matches = ({ name, aliases, summary, for: models }: Entry, query: s
 export async function fetchEntry(entry: Entry, work: Work): Promise<Model> {
   const config = await fetchConfig(entry, work);
   const weights = entry.files.filter(({ path }) => !path.endsWith('.json'));
-  const streams = new Map<string, ReadableStream<Uint8Array>>();
+  const streams = new Map<string, ReadableStream<Bytes>>();
   let total = 0;
   for (const file of weights) {
     const download = await fetchFile(address(entry, file.path), entry.name, work, {
@@ -68,7 +68,7 @@ export async function fetchEntry(entry: Entry, work: Work): Promise<Model> {
   };
   if (canKeep()) return keep(model, streams, work);
   const files: Files = new Map();
-  for (const [path, stream] of streams) files.set(path, await new Response(stream).blob());
+  for (const [path, stream] of streams) files.set(path, await collect(stream));
   return { ...model, kept: false, files: async () => files };
 }
 
@@ -78,7 +78,7 @@ async function fetchConfig(entry: Entry, work: Work): Promise<object | undefined
   const { body } = await fetchFile(address(entry, file.path), `${entry.name}'s config.json`, work, {
     ...(file.sha256 && { sha256: file.sha256 }),
   });
-  return (await new Response(body).json()) as object;
+  return JSON.parse(await (await collect(body)).text()) as object;
 }
 
 /** What a lone checkpoint does not say; tiny VAEs take scaled latents as they are. */

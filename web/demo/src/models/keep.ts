@@ -1,7 +1,7 @@
 import { PageError } from '../errors';
 import { bytes } from '../format';
 import type { Work } from '../parts/job';
-import { basename, type Files, type Model } from './model';
+import { basename, type Bytes, type Files, type Model } from './model';
 
 /** What stands in a kept model's `model.json`, written last: a folder without it is the rest of an interrupted copy. */
 interface Kept {
@@ -65,7 +65,7 @@ async function open(id: string, folder: FileSystemDirectoryHandle): Promise<Mode
  */
 export async function keep(
   model: Omit<Model, 'files' | 'kept'>,
-  files: Map<string, ReadableStream<Uint8Array>>,
+  files: Map<string, ReadableStream<Bytes>>,
   { signal }: Pick<Work, 'signal'>,
 ): Promise<Model> {
   await makeRoom(model.bytes);
@@ -109,8 +109,8 @@ async function writeCard(folder: FileSystemDirectoryHandle, card: Kept): Promise
 async function makeRoom(needed: number): Promise<void> {
   const { quota = Infinity, usage = 0 } = await navigator.storage.estimate();
   if (quota - usage < needed) throw noRoom(needed);
-  // Asked for, not relied on: without it the browser may clear models when the disk is full.
-  await navigator.storage.persist?.().catch(() => false);
+  // Asked for, not waited for: some browsers ask the person. Without it models may be cleared when the disk is full.
+  void navigator.storage.persist?.().catch(() => false);
 }
 
 const noRoom = (needed: number): PageError =>

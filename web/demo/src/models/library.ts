@@ -1,7 +1,7 @@
 import { Signal } from '../signal';
 import type { Work } from '../parts/job';
 import { keep, keepScaling, keptModels, removeKept } from './keep';
-import type { Model } from './model';
+import type { Bytes, Model } from './model';
 import { starter } from './starter';
 
 /** The VAEs at hand, and the one that is chosen. */
@@ -29,9 +29,9 @@ export class Library {
   async keep(model: Model, work: Work): Promise<void> {
     const files = await model.files(work);
     let done = 0;
-    const counted = (blob: Blob): ReadableStream<Uint8Array> =>
+    const counted = (blob: Blob): ReadableStream<Bytes> =>
       blob.stream().pipeThrough(
-        new TransformStream<Uint8Array, Uint8Array>({
+        new TransformStream<Bytes, Bytes>({
           transform(chunk, controller) {
             done += chunk.byteLength;
             work.onProgress({ stage: `Keeping ${model.name}`, done, total: model.bytes });

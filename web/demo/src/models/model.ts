@@ -5,6 +5,9 @@ import type { Work } from '../parts/job';
 /** Files by path, as a model folder has them; a lone checkpoint is one entry. */
 export type Files = Map<string, Blob>;
 
+/** A piece of a stream of bytes. */
+export type Bytes = Uint8Array<ArrayBuffer>;
+
 /** A VAE that the page can load. */
 export interface Model {
   id: string;

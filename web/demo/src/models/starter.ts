@@ -1,4 +1,4 @@
-import { fetchFile } from './fetch';
+import { collect, fetchFile } from './fetch';
 import type { Model } from './model';
 
 /** Published beside the page by build/assets.ts, which also fills in the constants. */
@@ -15,6 +15,6 @@ export const starter: Model = {
   kept: false,
   async files(work) {
     const { body } = await fetchFile(WEIGHTS, 'the starter VAE', work, { bytes: __STARTER_BYTES__ });
-    return new Map([['starter.safetensors', new File([await new Response(body).blob()], 'starter.safetensors')]]);
+    return new Map([['starter.safetensors', new File([await collect(body)], 'starter.safetensors')]]);
   },
 };
