@@ -1,0 +1,37 @@
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import type { Plugin } from 'vite';
+
+/** Larger files are cached when they are first used: which wasm module a browser takes is not known here. */
+const MODULES = /\.wasm$/;
+
+/** Fills the service worker's list of files with what the build has made, and its version with a digest of them. */
+export function precache(publicFolder: string): Plugin {
+  return {
+    name: 'vaekit-precache',
+    enforce: 'post',
+    generateBundle: {
+      order: 'post',
+      handler(_, bundle) {
+        const hash = createHash('sha256');
+        const files = new Set(['./']);
+        for (const [name, output] of Object.entries(bundle)) {
+          if (name === 'sw.js' || name.endsWith('.map')) continue;
+          hash.update(name).update(output.type === 'chunk' ? output.code : output.source);
+          if (name !== 'index.html' && !MODULES.test(name)) files.add(name);
+        }
+        for (const name of readdirSync(publicFolder)) {
+          hash.update(name).update(readFileSync(join(publicFolder, name)));
+          files.add(name);
+        }
+        const worker = bundle['sw.js'];
+        if (worker?.type !== 'chunk') throw new Error('the build has made no sw.js');
+        worker.code = worker.code
+          .replace('__VERSION__', JSON.stringify(hash.digest('hex').slice(0, 12)))
+          .replace('__FILES__', JSON.stringify([...files].sort()));
+      },
+    },
+  };
+}

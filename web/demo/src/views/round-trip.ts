@@ -1,0 +1,188 @@
+import { type Decoded, type Encoded, metrics, saveLatents, type Vae } from 'vaekit';
+
+import type { App, View } from '../app';
+import { byId, download, el } from '../dom';
+import { explain } from '../errors';
+import { bytes, count, decibels, seconds, size, stem } from '../format';
+import { showFacts } from '../parts/facts';
+import { Job, type Work } from '../parts/job';
+import { LatentsView } from '../parts/latents-view';
+import { PictureCompare } from '../parts/picture-compare';
+import { type Picture, readPicture, toPng } from '../picture';
+import { SAMPLE } from '../sample';
+import { settings } from '../settings';
+
+/** What came out last, for the save buttons. */
+interface Result {
+  name: string;
+  vae: Vae;
+  latents: Encoded['latents'];
+  image: ImageData;
+}
+
+/** Picture to latents to picture; or a file of latents to a picture. */
+export class RoundTrip implements View {
+  readonly job: Job;
+  readonly #pictures = byId('roundtrip-pictures', PictureCompare);
+  readonly #latents = new LatentsView(byId('roundtrip-latents', HTMLElement));
+  readonly #run = byId('run', HTMLButtonElement);
+  readonly #domain = byId('domain', HTMLSelectElement);
+  #file: File | undefined;
+  #result: Result | undefined;
+
+  constructor(readonly app: App) {
+    this.job = new Job(byId('roundtrip-job', HTMLElement), app.engineLane);
+    this.#run.addEventListener('click', () => void this.run());
+    this.#domain.addEventListener('change', () => void this.run());
+    byId('sample', HTMLButtonElement).addEventListener('click', () => {
+      app.picture.value = SAMPLE;
+    });
+    app.picture.watch(() => void this.#preview());
+    let side = settings.value.longestSide;
+    settings.watch(({ longestSide }) => {
+      if (longestSide !== side && !this.#file) void this.#preview();
+      side = longestSide;
+    });
+    this.#bindSaves();
+  }
+
+  given(): void {
+    void this.run();
+  }
+
+  /** Decodes a file of latents. */
+  open(latents: File): void {
+    this.#file = latents;
+    this.#domain.value = '';
+    this.#describe(`${latents.name}, ${bytes(latents.size)}`);
+    void this.run();
+  }
+
+  async run(): Promise<void> {
+    const file = this.#file;
+    const result = await this.job.run((work) => (file ? this.#decodeFile(file, work) : this.#roundTrip(work)));
+    if (result) this.#result = result;
+  }
+
+  async #preview(): Promise<void> {
+    this.#file = undefined;
+    this.#clear();
+    try {
+      const picture = await readPicture(this.app.picture.value, settings.value.longestSide);
+      this.#describe(sourceLine(picture));
+      this.#pictures.show({ label: 'Original', image: picture.image });
+    } catch (error) {
+      this.job.fail(explain(error));
+    }
+  }
+
+  async #roundTrip(work: Work): Promise<Result> {
+    const picture = await readPicture(this.app.picture.value, settings.value.longestSide);
+    const vae = await this.app.engine.vae(this.app.library.chosen.value, work);
+    const encoded = await vae.encode(picture.image, work);
+    this.#showLatents(encoded.latents);
+    const decoded = await vae.decode(encoded.latents, { ...work, output: 'ImageData', cropTo: encoded.imageSize });
+    const image = decoded.image as ImageData;
+    const { psnr, ssim } = await metrics(picture.image, image);
+    this.#pictures.show({ label: 'Original', image: picture.image }, { label: `Decoded by ${vae.info.name}`, image });
+
+    const { width, height } = picture.image;
+    const [pixels, latents] = [width * height * 3, encoded.latents.data.length];
+    showFacts(byId('roundtrip-facts', HTMLElement), [
+      ['PSNR', decibels(psnr)],
+      ['SSIM', ssim.toFixed(4)],
+      ...(encoded.posterior ? [kl(encoded.posterior.kl, latents)] : []),
+      ['Picture', `${count(pixels)} numbers`, `${size(width, height)} × 3`],
+      ['Latents', `${count(latents)} numbers`, `${latentSize(encoded.latents)}, ${(pixels / latents).toFixed(0)} times fewer`],
+    ]);
+    this.#showStages([
+      ['Encode', encoded],
+      ['Decode', decoded],
+    ]);
+    return { name: stem(picture.name), vae, latents: encoded.latents, image };
+  }
+
+  async #decodeFile(file: File, work: Work): Promise<Result> {
+    const { readLatents } = await import('vaekit');
+    const vae = await this.app.engine.vae(this.app.library.chosen.value, work);
+    const domain = this.#domain.value as 'raw' | 'scaled' | '';
+    const decoded = await vae.decode(file, { ...work, output: 'ImageData', ...(domain && { domain }) });
+    const latents = await readLatents(file);
+    const image = decoded.image as ImageData;
+    this.#showLatents(latents);
+    this.#pictures.show(undefined, { label: `Decoded by ${vae.info.name}`, image });
+    showFacts(byId('roundtrip-facts', HTMLElement), [
+      ['Latents', `${count(latents.data.length)} numbers`, latentSize(latents)],
+      ['Picture', size(image.width, image.height)],
+    ]);
+    this.#showStages([['Decode', decoded]]);
+    return { name: stem(file.name), vae, latents, image };
+  }
+
+  #describe(source: string): void {
+    byId('roundtrip-source', HTMLElement).textContent = source;
+    this.#run.textContent = this.#file ? 'Decode' : 'Encode and decode';
+    byId('domain-row', HTMLElement).hidden = !this.#file;
+    byId('sample', HTMLElement).hidden = this.app.picture.value === SAMPLE && !this.#file;
+  }
+
+  #clear(): void {
+    this.#result = undefined;
+    for (const id of ['roundtrip-results', 'roundtrip-latents', 'roundtrip-stages']) byId(id, HTMLElement).hidden = true;
+  }
+
+  #showLatents(latents: Encoded['latents']): void {
+    const [, channels, height, width] = latents.shape;
+    byId('roundtrip-latents', HTMLElement).hidden = false;
+    byId('latents-lead', HTMLElement).textContent =
+      `${channels} channels of ${size(width, height)}, ${latents.domain}. Under each: its number and the range of its values.`;
+    this.#latents.show(latents);
+  }
+
+  #showStages(runs: [string, Encoded | Decoded][]): void {
+    const rows = runs.flatMap(([name, { seconds: stages, peakBytes }]) =>
+      Object.entries(stages).map(([stage, time], index) =>
+        el(
+          'tr',
+          {},
+          el('th', { scope: 'row' }, `${name}: ${stage}`),
+          el('td', { class: 'n' }, seconds(time)),
+          el('td', { class: 'n' }, index === 0 ? bytes(peakBytes) : ''),
+        ),
+      ),
+    );
+    byId('stage-rows', HTMLElement).replaceChildren(...rows);
+    for (const id of ['roundtrip-results', 'roundtrip-stages']) byId(id, HTMLElement).hidden = false;
+  }
+
+  #bindSaves(): void {
+    const save = (id: string, make: (result: Result) => Promise<[Blob, string]>): void =>
+      byId(id, HTMLButtonElement).addEventListener('click', () => {
+        if (!this.#result) return;
+        make(this.#result).then(
+          ([blob, name]) => download(blob, name),
+          (error: unknown) => this.job.fail(explain(error)),
+        );
+      });
+    save('save-png', async ({ image, name, vae }) => [await toPng(image), `${name}-${vae.info.name}.png`]);
+    for (const format of ['safetensors', 'latent', 'npy'] as const) {
+      save(`save-${format}`, async ({ latents, name, vae }) => [await saveLatents(latents, format, vae), `${name}.${format}`]);
+    }
+  }
+}
+
+function sourceLine({ name, image, original }: Picture): string {
+  const shrunk = image.width < original.width;
+  const now = size(image.width, image.height);
+  return shrunk ? `${name}, ${size(original.width, original.height)} shrunk to ${now}` : `${name}, ${now}`;
+}
+
+const latentSize = ({ shape: [, channels, height, width] }: Encoded['latents']): string =>
+  `${size(width, height)} × ${channels}`;
+
+/** KL in nats, and per latent, which compares between sizes. */
+export const kl = (nats: number, latents: number): [string, string, string] => [
+  'KL',
+  `${count(Math.round(nats))} nats`,
+  `${(nats / latents).toFixed(2)} for each number`,
+];

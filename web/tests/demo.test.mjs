@@ -1,0 +1,327 @@
+// The demo page in real browsers, as people use it. Run by `cargo xtask web test`, after `cargo xtask web build`.
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+
+import { build, figure, fixtures, go, launch, roundTrip, serveHub, servePage, shoot, visit } from './demo-support.mjs';
+
+build();
+
+const PROBLEM = '.problem:not([hidden])';
+const RUNNING = '.job:not([hidden])';
+
+/** What models/starter/README.md says of the sample, measured by PyTorch on the same picture. */
+const STARTER_PSNR = 22.3;
+
+const file = (name, buffer) => ({ name, mimeType: '', buffer });
+const fixture = async (path) => file(path.replaceAll('/', '-'), await readFile(join(fixtures, path)));
+
+for (const name of ['chromium', 'firefox']) {
+  describe(name, () => {
+    let browser;
+    let server;
+    before(async () => {
+      [browser, server] = await Promise.all([launch(name), servePage()]);
+    });
+    after(async () => {
+      await browser?.close();
+      await server?.close();
+    });
+
+    test('one click encodes and decodes the sample, on threads', async () => {
+      const { tab, done } = await visit(browser, server.url);
+      await roundTrip(tab);
+      const psnr = parseFloat(await figure(tab, 'roundtrip-facts', 'PSNR'));
+      assert.ok(Math.abs(psnr - STARTER_PSNR) < 0.1, `PSNR is ${psnr}, expected ${STARTER_PSNR}`);
+      assert.equal(await figure(tab, 'roundtrip-facts', 'Latents').then((text) => text.split('\n')[0]), '65,536 numbers');
+      assert.equal(await tab.locator('#roundtrip-latents canvas').count(), 16);
+      assert.equal(await tab.evaluate(() => crossOriginIsolated), true);
+      await shoot(tab, `${name}-round-trip`, { fullPage: true });
+      await done();
+    });
+
+    test('without isolation it computes on one thread and says so', async () => {
+      const plain = await servePage({ isolated: false });
+      // The service worker would add the headers.
+      const { tab, done } = await visit(browser, plain.url, { serviceWorker: false });
+      await roundTrip(tab);
+      assert.match(await tab.locator('#engine-line').innerText(), /one thread/);
+      await tab.click('#engine summary');
+      assert.match(await tab.locator('#engine-notices').innerText(), /one thread/);
+      await shoot(tab, `${name}-one-thread`);
+      await done();
+      await plain.close();
+    });
+
+    test('works offline after the first visit, isolated even where the host sends no headers', async () => {
+      const plain = await servePage({ isolated: false });
+      const { tab, done } = await visit(browser, plain.url);
+      await tab.waitForFunction(() => /Ready to work offline/.test(document.querySelector('#offline').textContent));
+      await tab.waitForFunction(() => crossOriginIsolated);
+      await plain.close();
+      await tab.reload();
+      await roundTrip(tab);
+      assert.equal(await tab.evaluate(() => crossOriginIsolated), true);
+      await done();
+    });
+
+    test('cancel stops the work and the page works on', async () => {
+      const { tab, done } = await visit(browser, server.url);
+      await roundTrip(tab);
+      await tab.selectOption('#longest-side', '16384');
+      await tab.setInputFiles('#pick', file('large.png', await enlarged(tab, 2048)));
+      await tab.click(`${RUNNING} .cancel`);
+      await tab.waitForSelector('#roundtrip-job .job', { state: 'hidden' });
+      assert.equal(await tab.locator('#roundtrip-job .problem').isVisible(), false);
+      assert.equal(await tab.locator('#roundtrip-stages').isVisible(), false, 'nothing came out');
+      await tab.selectOption('#longest-side', '256');
+      await roundTrip(tab);
+      await done();
+    });
+
+    test('files that are no VAE say what is wrong, and the page works on', async () => {
+      const { tab, done } = await visit(browser, server.url);
+      for (const bad of ['empty.safetensors', 'huge-header.safetensors', 'malicious.ckpt', 'missing-tensor.safetensors', 'truncated.safetensors']) {
+        await tab.setInputFiles('#pick', await fixture(`bad/${bad}`));
+        await tab.waitForFunction(
+          ([problem, bad]) => document.querySelector(problem)?.textContent.includes(bad),
+          [PROBLEM, bad],
+        );
+      }
+      await tab.setInputFiles('#pick', file('notes.txt', Buffer.from('hello')));
+      await tab.waitForFunction((problem) => document.querySelector(problem)?.textContent.includes('notes.txt'), PROBLEM);
+      await tab.setInputFiles('#pick', file('broken.png', Buffer.from('no picture')));
+      await tab.waitForFunction((problem) => document.querySelector(problem)?.textContent.includes('broken.png'), PROBLEM);
+      await shoot(tab, `${name}-problem`);
+      await tab.click('#sample');
+      await roundTrip(tab);
+      assert.equal(await tab.locator(PROBLEM).count(), 0);
+      await done();
+    });
+
+    test('the playground follows its sliders', async () => {
+      const { tab, done } = await visit(browser, server.url);
+      await go(tab, 'playground');
+      const psnr = async () => parseFloat(await figure(tab, 'playground-facts', 'PSNR'));
+      await tab.waitForSelector('#playground-facts dd');
+      const start = await psnr();
+      // Quick moves: all but the last are dropped.
+      for (const blend of ['0.1', '0.2', '0.3', '0.4', '0.5']) await tab.locator('#blend').fill(blend);
+      await tab.waitForFunction((start) => parseFloat(document.querySelector('#playground-facts dd').textContent) < start - 2, start);
+      await shoot(tab, `${name}-playground`, { fullPage: true });
+      await tab.click('#reset');
+      await tab.waitForFunction((start) => parseFloat(document.querySelector('#playground-facts dd').textContent) === start, start);
+      await tab.locator('#noise').fill('1');
+      await tab.waitForFunction((start) => parseFloat(document.querySelector('#playground-facts dd').textContent) < start - 2, start);
+      await done();
+    });
+
+    test('two VAEs are compared', async () => {
+      const { tab, done } = await visit(browser, server.url);
+      await go(tab, 'compare');
+      await tab.selectOption('#longest-side', '256');
+      await tab.setInputFiles('#pick', await fixture('kl-ldm-f16/model.safetensors'));
+      await scaleIfAsked(tab);
+      await tab.waitForFunction(() => document.querySelectorAll('#compare-choice input:checked').length === 2);
+      await tab.click('#compare-run');
+      await tab.waitForFunction(() => document.querySelectorAll('#compare-rows tr').length === 2);
+      await tab.waitForFunction(() => document.querySelector('#compare-verdict').textContent.includes('dB'));
+      assert.deepEqual(await tab.locator('#compare-left option').allInnerTexts(), ['Original', 'starter', 'kl-ldm-f16-model']);
+      await shoot(tab, `${name}-compare`, { fullPage: true });
+      await done();
+    });
+
+    test('a VAE comes from the hub, is kept, and goes', async () => {
+      const weights = await readFile(join(fixtures, 'kl-ldm-ckpt/model.ckpt'));
+      const hub = await serveHub({ 'WarriorMama777/OrangeMixs/resolve/main/VAEs/orangemix.vae.pt': weights });
+      const { tab, done } = await visit(browser, `${server.url}/#models`, { hub: hub.url });
+      await tab.fill('#hub-filter', 'orange');
+      await tab.click('[aria-label="Fetch orangemix"]');
+      await tab.waitForSelector('[aria-label="Delete orangemix"]');
+      await hub.close();
+      await tab.reload();
+      await tab.waitForSelector('[aria-label="Delete orangemix"]');
+      await tab.click('[aria-label="Use orangemix"]');
+      await go(tab, 'roundtrip');
+      await tab.selectOption('#longest-side', '256');
+      await roundTrip(tab);
+      await go(tab, 'models');
+      await shoot(tab, `${name}-models`);
+      await tab.click('[aria-label="Delete orangemix"]');
+      await tab.waitForSelector('[aria-label="Delete orangemix"]', { state: 'detached' });
+      assert.equal(await tab.locator('#vae').inputValue(), 'starter');
+      await done();
+    });
+  });
+}
+
+describe('in chromium alone', () => {
+  let browser;
+  let server;
+  before(async () => {
+    [browser, server] = await Promise.all([launch('chromium'), servePage()]);
+  });
+  after(async () => {
+    await browser?.close();
+    await server?.close();
+  });
+
+  test('what a hub does wrong is told, and nothing of it is kept', async () => {
+    const taesd = 'madebyollin/taesd/resolve/614f76814bbe30edbe2e627ace1c2234c81a2c0e';
+    const mse = 'stabilityai/sd-vae-ft-mse-original/resolve/629b3ad3030ce36e15e70c5db7d91df0d60c627f';
+    const hub = await serveHub({
+      [`${taesd}/config.json`]: Buffer.from('{}'),
+      [`${mse}/vae-ft-mse-840000-ema-pruned.safetensors`]: Buffer.alloc(1000),
+      'ckpt/anything-v3.0/resolve/main/Anything-V3.0.vae.pt': Buffer.alloc(1000),
+      'stabilityai/sdxl-vae/resolve/main/sdxl_vae.safetensors': 401,
+      'hakurei/waifu-diffusion-v1-4/resolve/main/vae/kl-f8-anime.ckpt': 'stall',
+    });
+    const { tab, errors, done } = await visit(browser, `${server.url}/#models`);
+    await tab.fill('#hub-address', hub.url);
+    await tab.keyboard.press('Tab');
+    for (const [name, expected] of [
+      ['taesd', /sha256/],
+      ['vae-ft-mse-840000-ema-pruned', /1000 bytes, expected 334641190/],
+      ['anything-v3-vae', /sha256/],
+      ['sdxl', /licence/],
+      ['flux1', /404/],
+    ]) {
+      await tab.click(`[aria-label="Fetch ${name}"]`);
+      await tab.waitForFunction(
+        ([problem, source]) => new RegExp(source).test(document.querySelector(problem)?.textContent ?? ''),
+        [`#hub-job ${PROBLEM}`, expected.source],
+      );
+    }
+    await shoot(tab, 'hub-problem');
+    await tab.click('[aria-label="Fetch kl-f8-anime"]');
+    await tab.click(`#hub-job ${RUNNING} .cancel`);
+    await tab.waitForSelector('#hub-job .job', { state: 'hidden' });
+    const kept = await tab.evaluate(async () => {
+      const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('models');
+      return Array.fromAsync(folder.keys());
+    });
+    assert.deepEqual(kept, []);
+    // Browsers report answers such as 404 in the console by themselves.
+    errors.splice(0, errors.length, ...errors.filter((text) => !text.startsWith('Failed to load resource')));
+    await done();
+    await hub.close();
+  });
+
+  test('pictures, latents and ONNX folders are saved, and latents open again', async () => {
+    const { tab, done } = await visit(browser, server.url);
+    await tab.selectOption('#longest-side', '256');
+    await roundTrip(tab);
+    const saved = async (button) => {
+      const [download] = await Promise.all([tab.waitForEvent('download'), tab.click(button)]);
+      return { name: download.suggestedFilename(), bytes: await readFile(await download.path()) };
+    };
+    const png = await saved('#save-png');
+    assert.equal(png.name, 'astronaut-starter.png');
+    assert.equal(png.bytes.subarray(1, 4).toString(), 'PNG');
+    const npy = await saved('#save-npy');
+    assert.equal(npy.bytes.subarray(1, 6).toString(), 'NUMPY');
+    const latents = await saved('#save-safetensors');
+    assert.equal((await saved('#save-latent')).name, 'astronaut.latent');
+    await go(tab, 'models');
+    const zip = await saved('[aria-label="Save as ONNX starter"]');
+    assert.equal(zip.bytes.subarray(0, 2).toString(), 'PK');
+    assert.ok(zip.bytes.includes('vae_decoder/model.onnx'));
+
+    await tab.setInputFiles('#pick', file('back.safetensors', latents.bytes));
+    await tab.waitForSelector('#roundtrip-stages:not([hidden])');
+    assert.match(await tab.locator('#roundtrip-source').innerText(), /back\.safetensors/);
+    assert.equal((await figure(tab, 'roundtrip-facts', 'Picture')).trim(), '256 × 256');
+    await done();
+  });
+
+  test('all of it works by keyboard', async () => {
+    const { tab, done } = await visit(browser, server.url);
+    await tab.keyboard.press('Tab');
+    assert.equal(await tab.evaluate(() => document.activeElement.className), 'skip');
+    await tab.keyboard.press('Enter');
+    assert.equal(await tab.evaluate(() => document.activeElement.id), 'main');
+    await tab.keyboard.press('Tab');
+    assert.equal(await tab.evaluate(() => document.activeElement.id), 'run');
+    await tab.selectOption('#longest-side', '256');
+    await tab.focus('#run');
+    await tab.keyboard.press('Enter');
+    await tab.waitForSelector('#roundtrip-stages:not([hidden])');
+    const divider = tab.locator('#roundtrip-pictures [role=slider]');
+    await divider.focus();
+    await tab.keyboard.press('ArrowRight');
+    assert.equal(await divider.getAttribute('aria-valuenow'), '52');
+    await tab.keyboard.press('Home');
+    assert.equal(await divider.getAttribute('aria-valuenow'), '0');
+    const zoom = tab.locator('#roundtrip-pictures .zoom');
+    const whole = await zoom.innerText();
+    await tab.keyboard.press('+');
+    assert.notEqual(await zoom.innerText(), whole);
+    await tab.keyboard.press('0');
+    assert.equal(await zoom.innerText(), whole);
+    await tab.locator('#roundtrip-pictures [value=slider]').focus();
+    await tab.keyboard.press('ArrowRight');
+    await tab.keyboard.press('ArrowRight');
+    await shoot(tab, 'difference');
+    assert.equal(await tab.locator('#roundtrip-pictures .gain').isVisible(), true);
+    await tab.keyboard.press('?');
+    assert.equal(await tab.locator('#help').isVisible(), true);
+    await shoot(tab, 'help');
+    await tab.keyboard.press('Escape');
+    assert.equal(await tab.locator('#help').isVisible(), false);
+    await done();
+  });
+
+  for (const [name, options] of [
+    ['phone', { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true }],
+    ['dark', { colorScheme: 'dark' }],
+    ['light', { colorScheme: 'light', reducedMotion: 'reduce' }],
+  ]) {
+    test(`fits and is accessible: ${name}`, async () => {
+      const axe = await readFile(new URL('../node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
+      const { tab, done } = await visit(browser, server.url, options);
+      await shoot(tab, `${name}-first`);
+      await tab.selectOption('#longest-side', '256');
+      await roundTrip(tab);
+      for (const view of ['roundtrip', 'playground', 'compare', 'models']) {
+        await go(tab, view);
+        if (view === 'playground') await tab.waitForSelector('#playground-facts dd');
+        const { over, violations } = await tab.evaluate(async (axe) => {
+          if (!globalThis.axe) new Function(axe)();
+          const { violations } = await globalThis.axe.run();
+          return {
+            over: document.documentElement.scrollWidth - innerWidth,
+            violations: violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(', ')}`),
+          };
+        }, axe);
+        assert.equal(over, 0, `${view} is ${over} pixels too wide`);
+        assert.deepEqual(violations, [], view);
+        await shoot(tab, `${name}-${view}`, { fullPage: true });
+      }
+      await done();
+    });
+  }
+});
+
+/** The sample, larger. */
+async function enlarged(tab, side) {
+  const base64 = await tab.evaluate(async (side) => {
+    const bitmap = await createImageBitmap(await (await fetch('samples/astronaut.png')).blob());
+    const canvas = document.createElement('canvas');
+    canvas.width = canvas.height = side;
+    canvas.getContext('2d').drawImage(bitmap, 0, 0, side, side);
+    return canvas.toDataURL('image/jpeg').split(',')[1];
+  }, side);
+  return Buffer.from(base64, 'base64');
+}
+
+/** A bare checkpoint may not say how its latents are scaled; the page then asks under Models. */
+async function scaleIfAsked(tab) {
+  const asked = tab.locator(PROBLEM, { hasText: 'scaling' });
+  const added = tab.locator('#compare-choice label', { hasText: 'kl-ldm-f16' });
+  await asked.or(added).first().waitFor();
+  if (!(await asked.isVisible())) return;
+  await go(tab, 'models');
+  await tab.locator('#model-list li', { hasText: 'kl-ldm-f16' }).locator('select').selectOption('sd1');
+  await go(tab, 'compare');
+}
