@@ -104,7 +104,7 @@ fn glue() -> PathBuf {
 impl Variant {
     fn compile(&self, toolchain: Toolchain) -> Result<PathBuf> {
         let mut cargo = toolchain.cargo("build", BROWSER, self.features);
-        cargo.args(["--quiet", "--package", "vaekit-wasm", "--profile", "web", "--no-default-features"]);
+        cargo.args(["--quiet", "--package", "vaekit-wasm", "--profile", "wasm", "--no-default-features"]);
         cargo.args(["--features", self.engine, "--message-format", "json-render-diagnostics"]);
         let output = cargo.stderr(std::process::Stdio::inherit()).output().context("cannot start cargo")?;
         ensure!(output.status.success(), "{cargo:?} failed: {}", output.status);
