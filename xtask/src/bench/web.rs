@@ -43,11 +43,8 @@ struct Work {
     side: usize,
 }
 
-const WORK: [Work; 3] = [
-    Work { vae: Shape::Taesd, side: 512 },
-    Work { vae: Shape::Sd1, side: 256 },
-    Work { vae: Shape::Sd1, side: 512 },
-];
+const WORK: [Work; 3] =
+    [Work { vae: Shape::Taesd, side: 512 }, Work { vae: Shape::Sd1, side: 256 }, Work { vae: Shape::Sd1, side: 512 }];
 
 impl std::str::FromStr for Work {
     type Err = String;
@@ -166,7 +163,10 @@ impl Row {
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "{}; Chromium, {} rounds\n", self.machine, self.rounds)?;
-        writeln!(f, "| decode | threads | engine | median | spread | ratio | to first picture | peak memory | code, brotli |")?;
+        writeln!(
+            f,
+            "| decode | threads | engine | median | spread | ratio | to first picture | peak memory | code, brotli |"
+        )?;
         write!(f, "| --- | --- | --- | --- | --- | --- | --- | --- | --- |")?;
         for pair in self.results.chunks(2) {
             for row in pair {
