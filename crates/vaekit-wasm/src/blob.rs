@@ -42,6 +42,19 @@ impl BlobFile {
         &self.0.blob
     }
 
+    /// The checksum that a zip file has.
+    pub(crate) fn crc32(&self) -> io::Result<u32> {
+        let mut crc = flate2::Crc::new();
+        let mut buffer = vec![0; SLICE.min(self.0.len as usize)];
+        let mut cursor = self.cursor();
+        loop {
+            match cursor.read(&mut buffer)? {
+                0 => return Ok(crc.sum()),
+                n => crc.update(&buffer[..n]),
+            }
+        }
+    }
+
     /// A reader of its own, at the start.
     pub(crate) fn cursor(&self) -> BlobCursor {
         BlobCursor { file: self.clone(), position: 0 }
@@ -66,7 +79,8 @@ impl Inner {
 
     fn slice(&self, start: u64, end: u64) -> Result<Uint8Array, JsValue> {
         let slice = self.blob.slice_with_f64_and_f64(start as f64, end as f64)?;
-        Ok(Uint8Array::new(&FileReaderSync::new()?.read_as_array_buffer(&slice)?))
+        let buffer: JsValue = FileReaderSync::new()?.read_as_array_buffer(&slice)?.into();
+        Ok(Uint8Array::new(&buffer))
     }
 }
 
@@ -164,7 +178,8 @@ impl Write for BlobWriter {
     fn flush(&mut self) -> io::Result<()> {
         if !self.buffer.is_empty() {
             // A blob, which the browser may keep on disk, rather than the array.
-            self.pieces.push(&blob(&Array::of1(&Uint8Array::from(self.buffer.as_slice())))?);
+            let bytes: JsValue = Uint8Array::from(self.buffer.as_slice()).into();
+            self.pieces.push(&blob(&Array::of1(&bytes))?.into());
             self.buffer.clear();
         }
         Ok(())

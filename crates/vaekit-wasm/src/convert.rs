@@ -35,7 +35,7 @@ pub(crate) struct CheckpointOptions {
 /// VAE is read.
 const MAX_HASHED: u64 = 2_000_000_000;
 
-/// Converts a checkpoint's files, a `Map` of paths to `Blob`s, to pairs of path and content of a model folder.
+/// Converts a checkpoint's files, a `Map` of paths to `Blob`s, to the files of a model folder: path, content, CRC-32.
 #[wasm_bindgen]
 pub fn convert(files: &Map, options: &str, report: Function) -> Result<Array, JsValue> {
     let given = Given::new(files);
@@ -43,7 +43,7 @@ pub fn convert(files: &Map, options: &str, report: Function) -> Result<Array, Js
     match given.find()? {
         Found::Checkpoint(paths) => {
             let options = js::options::<CheckpointOptions>(options)?;
-            Ok(to_folder(&given, &paths, options, &report)?.into_entries())
+            Ok(to_folder(&given, &paths, options, &report)?.into_entries()?)
         }
         Found::Models(path) => {
             let name = path.display();

@@ -12,6 +12,7 @@ pub(crate) enum Kind {
     /// What was handed in cannot be used.
     BadInput,
     /// The engine cannot run it.
+    #[cfg_attr(feature = "cpu", expect(dead_code, reason = "tract is asked next"))]
     Engine,
     /// The module's engine does not know the model's graph, another may.
     #[cfg_attr(not(feature = "cpu"), expect(dead_code, reason = "tract is the last to be asked"))]

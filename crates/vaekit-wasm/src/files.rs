@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use js_sys::{Array, Map};
 use vaekit_onnx::{Files, ReadSeek};
-use wasm_bindgen::JsCast;
+use wasm_bindgen::{JsCast, JsValue};
 use web_sys::Blob;
 
 use crate::blob::BlobFile;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, OfKind};
 
 /// Files by path, with slashes.
 #[derive(Default)]
@@ -108,16 +108,20 @@ impl Given {
         }
     }
 
-    /// Pairs of path and content: a `Blob` or text.
-    pub(crate) fn into_entries(self) -> Array {
+    /// Triples of path, content (a `Blob` or text) and CRC-32.
+    pub(crate) fn into_entries(self) -> Result<Array, Error> {
         let entry = |(path, content): (PathBuf, Content)| {
-            let content = match content {
-                Content::Blob(file) => file.blob().clone().into(),
-                Content::Text(text) => String::from_utf8_lossy(&text).into_owned().into(),
+            let (content, crc32): (JsValue, u32) = match content {
+                Content::Blob(file) => (file.blob().clone().into(), file.crc32().of_kind(Kind::Other)?),
+                Content::Text(text) => {
+                    let mut crc = flate2::Crc::new();
+                    crc.update(&text);
+                    (String::from_utf8_lossy(&text).into_owned().into(), crc.sum())
+                }
             };
-            Array::of2(&path.to_string_lossy().into_owned().into(), &content)
+            Ok(Array::of3(&path.to_string_lossy().into_owned().into(), &content, &crc32.into()).into())
         };
-        self.0.into_iter().map(entry).collect()
+        self.0.into_iter().map(entry).collect::<Result<Vec<JsValue>, Error>>().map(Array::from_iter)
     }
 }
 

@@ -10,17 +10,17 @@
 #![cfg(all(target_arch = "wasm32", target_os = "unknown"))]
 
 mod blob;
-mod convert;
-mod devices;
+pub mod convert;
+pub mod devices;
 mod engine;
 mod error;
 mod files;
 mod js;
-mod latents;
+pub mod latents;
 mod observer;
 #[cfg(target_feature = "atomics")]
-mod threads;
-mod vae;
+pub mod threads;
+pub mod vae;
 
 use wasm_bindgen::prelude::*;
 
