@@ -279,7 +279,7 @@ describe('in chromium alone', () => {
   ]) {
     test(`fits and is accessible: ${name}`, async () => {
       const axe = await readFile(new URL('../node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
-      const { tab, done } = await visit(browser, server.url, options);
+      const { tab, done } = await visit(browser, server.url, { ...options, bypassCSP: true });
       await shoot(tab, `${name}-first`);
       await tab.selectOption('#longest-side', '256');
       await roundTrip(tab);

@@ -17,8 +17,11 @@ export function showEngine({ engine }: App): void {
     byId('engine-notices', HTMLElement).replaceChildren(...notices.map((notice) => el('li', {}, notice)));
   };
   engine.info.watch(show);
+  const details = byId('engine', HTMLDetailsElement);
+  addEventListener('pointerdown', ({ target }) => target instanceof Node && !details.contains(target) && (details.open = false));
+  addEventListener('keydown', ({ key }) => key === 'Escape' && (details.open = false));
   // Asked when somebody looks: to find a GPU's adapter wakes its driver.
-  byId('engine', HTMLElement).addEventListener(
+  details.addEventListener(
     'toggle',
     () => {
       void devices().then((found) => {
