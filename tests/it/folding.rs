@@ -26,7 +26,7 @@ fn folding_is_bit_identical_in_fp32() {
             let options = vaekit_ort::Options { provider: Provider::Cpu.into(), ..Default::default() };
             let mut session = OrtSession::from_bytes(&runtime, &model, &options).unwrap().0;
             let mut output = Array4::<f32>::zeros((2, 3, 40, 56));
-            block_on(session.run(latents.view(), output.view_mut())).unwrap();
+            block_on(session.run(latents.view(), output.view_mut(), &mut ())).unwrap();
             output
         };
         let conv1 = BTreeMap::from([("decoder.mid_block.resnets.0.conv1".to_owned(), 5)]);

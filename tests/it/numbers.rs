@@ -46,7 +46,8 @@ fn check(fixture: &Fixture, precision: Precision, compare: Compare<'_>) {
                 Half::Decoder => (&answers["latent"], [2, 3, 40, 56]),
             };
             let mut output = Array4::zeros(shape);
-            block_on(session.run(input.view(), output.view_mut())).unwrap_or_else(|error| panic!("{what}: {error}"));
+            block_on(session.run(input.view(), output.view_mut(), &mut ()))
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
             match half {
                 Half::Decoder => compare(&what, &output, &answers["decoded"]),
                 Half::Encoder if config.has_posterior() => {
@@ -93,10 +94,10 @@ fn each_item_of_a_batch_is_decoded_as_if_alone() {
     let latents = &FIXTURES[0].answers()["latent"];
     for mut session in sessions(&ModelFolder::open(&target).unwrap().model(Half::Decoder).unwrap().path) {
         let mut both = Array4::zeros((2, 3, 40, 56));
-        block_on(session.run(latents.view(), both.view_mut())).unwrap();
+        block_on(session.run(latents.view(), both.view_mut(), &mut ())).unwrap();
         let second = Slice::from(1..2);
         let mut alone = Array4::zeros((1, 3, 40, 56));
-        block_on(session.run(latents.slice_axis(Axis(0), second), alone.view_mut())).unwrap();
+        block_on(session.run(latents.slice_axis(Axis(0), second), alone.view_mut(), &mut ())).unwrap();
         assert_close("second of two", both.slice_axis(Axis(0), second), alone.view(), FIXTURE_F32);
     }
 }

@@ -33,12 +33,12 @@ fn real_weights_are_pytorch() {
     let decoded = signed(&answers["decoded_01"]);
     for mut session in sessions(&converted.model(Half::Encoder).unwrap().path) {
         let mut found = Array4::zeros(latent.dim());
-        block_on(session.run(image.view(), found.view_mut())).unwrap();
+        block_on(session.run(image.view(), found.view_mut(), &mut ())).unwrap();
         assert_close(&format!("encoder on {}", session.engine()), found.view(), latent.view(), FIXTURE_F32);
     }
     for mut session in sessions(&converted.model(Half::Decoder).unwrap().path) {
         let mut found = Array4::zeros(decoded.dim());
-        block_on(session.run(latent.view(), found.view_mut())).unwrap();
+        block_on(session.run(latent.view(), found.view_mut(), &mut ())).unwrap();
         assert_close(&format!("decoder on {}", session.engine()), found.view(), decoded.view(), FIXTURE_F32);
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use vaekit::{Images, Posterior};
-use vaekit_cli::args::{CheckpointArgs, ConvertArgs, EngineArgs, PrecisionArg, RoundtripArgs, VaeArgs};
+use vaekit_cli::args::{CheckpointArgs, ChoiceArgs, ConvertArgs, PrecisionArg, RoundtripArgs, VaeArgs};
 use vaekit_cli::commands::{convert, roundtrip};
 use vaekit_cli::files;
 use vaekit_cli::picture::{self, Extras};
@@ -28,9 +28,11 @@ pub(crate) fn run(ui: &Ui) -> Result<()> {
     ui.print(&converted)?;
     println!();
     let vae = VaeArgs {
-        vae: folder.join("starter").to_string_lossy().into_owned(),
-        checkpoint: CheckpointArgs::default(),
-        engine: EngineArgs::default(),
+        choice: ChoiceArgs {
+            vae: Some(folder.join("starter").to_string_lossy().into_owned()),
+            ..ChoiceArgs::default()
+        },
+        ..VaeArgs::default()
     };
     let trip = roundtrip::roundtrip(&RoundtripArgs { image: photograph, output: folder.join("decoded.png"), vae }, ui)?;
     ui.print(&trip.report)?;

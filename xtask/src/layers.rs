@@ -9,9 +9,12 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("vaekit", &["ort", "tract-onnx", "prost", "safetensors", "image", "clap", "memmap2"]),
     ("vaekit-checkpoint", &["ort", "tract-onnx", "prost", "image", "clap", "memmap2", "vaekit-onnx"]),
     ("vaekit-latents", &["ort", "tract-onnx", "prost", "image", "clap", "vaekit-onnx", "vaekit-checkpoint"]),
+    ("vaekit-library", &["ort", "tract-onnx", "image", "clap"]),
     ("vaekit-onnx", &["ort", "tract-onnx", "image", "clap", "safetensors", "vaekit-checkpoint"]),
     ("vaekit-reference", &["ort", "tract-onnx", "prost", "image", "clap", "vaekit-onnx", "vaekit-checkpoint"]),
     ("vaekit-ort", &["tract-onnx", "image", "clap", "safetensors", "vaekit-checkpoint", "vaekit-onnx"]),
+    ("vaekit-kernels", &["ort", "tract-onnx", "prost", "image", "clap", "vaekit", "vaekit-onnx"]),
+    ("vaekit-cpu", &["ort", "tract-onnx", "image", "clap", "safetensors", "vaekit-checkpoint"]),
     ("vaekit-tract", &["ort", "image", "clap", "safetensors", "vaekit-checkpoint", "vaekit-onnx"]),
 ];
 

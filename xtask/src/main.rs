@@ -7,6 +7,7 @@ mod layers;
 mod setup;
 mod sh;
 mod test;
+mod web;
 
 use std::process::ExitCode;
 
@@ -29,10 +30,13 @@ enum Command {
     Demo,
     /// Everything that CI checks, installing what it needs
     Test(test::Args),
-    /// Installs what the tests need: ONNX Runtime, cargo-deny, Chromium on Debian
+    /// Installs what the tests need: ONNX Runtime, cargo-deny, npm packages, wasm targets, browsers on Debian
     Setup,
     /// Converts a checkpoint to a folder of ONNX models
     Convert(ConvertArgs),
+    /// The browser package, its demo page, and their tests
+    #[command(subcommand)]
+    Web(web::Command),
     /// Measures speed and memory
     #[command(subcommand)]
     Bench(bench::Command),
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(args, ui),
         Command::Setup => setup::run(ui),
         Command::Convert(args) => convert::run(args, ui),
+        Command::Web(command) => web::run(command, ui),
         Command::Bench(command) => bench::run(command, ui),
     })
 }

@@ -8,7 +8,7 @@ use vaekit_cli::commands::runtime;
 use vaekit_cli::ui::Ui;
 use vaekit_ort::Provider;
 
-use crate::sh;
+use crate::{sh, web};
 
 /// vaekit's home in the tests: ONNX Runtime for the CPU, and a cache.
 pub(crate) fn home() -> PathBuf {
@@ -27,7 +27,9 @@ pub(crate) fn run(ui: &Ui) -> Result<()> {
         }
     }
     cargo_deny(ui)?;
-    chromium(ui)
+    browsers(ui)?;
+    web::setup(ui)?;
+    web::install(ui)
 }
 
 fn cargo_deny(ui: &Ui) -> Result<()> {
@@ -41,17 +43,20 @@ fn cargo_deny(ui: &Ui) -> Result<()> {
 /// Where Debian's Chromium keeps SwiftShader, the software GPU that the WebGPU provider is tested on.
 const CHROMIUM: &str = "/usr/lib/chromium";
 
-fn chromium(ui: &Ui) -> Result<()> {
-    if Path::new(CHROMIUM).exists() {
-        return Ok(());
-    }
+/// Browsers for the tests of the page, and Chromium for its software GPU too.
+fn browsers(ui: &Ui) -> Result<()> {
     if !Path::new("/etc/debian_version").exists() {
-        ui.note("not Debian, so there is no SwiftShader to test the WebGPU provider on");
+        ui.note("not Debian: install Chromium and Firefox for the tests of the page; there is no SwiftShader for WebGPU's");
         return Ok(());
     }
-    ui.note("installing Chromium, for its software GPU");
+    let missing = |program: &&str| !Path::new("/usr/bin").join(program).exists();
+    let missing: Vec<&str> = ["chromium", "firefox-esr"].into_iter().filter(missing).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    ui.note(format_args!("installing {}", missing.join(" and ")));
     sh::run(Command::new("apt-get").args(["-qq", "update"]))?;
-    sh::run(Command::new("apt-get").args(["-qq", "-y", "--no-install-recommends", "install", "chromium"]))
+    sh::run(Command::new("apt-get").args(["-qq", "-y", "--no-install-recommends", "install"]).args(missing))
 }
 
 /// Lets vaekit-ort's tests find the library with the WebGPU provider and the software GPU.

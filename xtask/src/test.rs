@@ -43,6 +43,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
     })?;
     step("lints", || sh::run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])))?;
     step("docs", || sh::run(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings")))?;
+    step("web", || sh::run(&mut cargo(&["xtask", "web", "test"])))?;
     step("demo", || sh::run(&mut cargo(&["xtask", "demo"])))?;
     println!("\neverything passed in {:.0} s", begin.elapsed().as_secs_f64());
     Ok(())

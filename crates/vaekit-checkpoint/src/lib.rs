@@ -20,6 +20,7 @@
 mod dtype;
 mod error;
 mod gathered;
+mod hashes;
 mod infer;
 mod layout;
 pub mod pickle;
@@ -37,6 +38,7 @@ mod zip;
 
 pub use dtype::Dtype;
 pub use error::{CheckpointError, OpenError, OpenReason, ReadError, ReadReason};
+pub use hashes::{Sameness, WeightsHashes};
 pub use infer::InferError;
 pub use report::{FileReport, Ignored, Report};
 pub use scaling::{ScalingChoice, ScalingSource};

@@ -31,6 +31,28 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
+impl Report {
+    /// The layout of each file's names, `diffusers` or `ldm under first_stage_model.`; equal neighbours once.
+    pub fn layouts(&self) -> String {
+        let layout = |file: &FileReport| match file.prefix.as_str() {
+            "" => file.layout.clone(),
+            prefix => format!("{} under {prefix}", file.layout),
+        };
+        self.of_files(layout)
+    }
+
+    /// The format of each file; equal neighbours once.
+    pub fn formats(&self) -> String {
+        self.of_files(|file| file.format.to_string())
+    }
+
+    fn of_files(&self, what: impl Fn(&FileReport) -> String) -> String {
+        let mut found: Vec<String> = self.files.iter().map(what).collect();
+        found.dedup();
+        found.join(", ")
+    }
+}
+
 /// One file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FileReport {

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest, Sha256};
 use vaekit::{Half, VaeConfig, Weights, WeightsError, arch};
 
 use crate::error::CheckpointError;
 use crate::gathered::{Gathered, Inferred, Located};
+use crate::hashes::{self, WeightsHashes};
 use crate::report::Report;
 use crate::scaling::ScalingChoice;
-use crate::source::{Source, hex};
+use crate::source::Source;
 use crate::state_dict::StateDict;
 use crate::vae_config::{GivenConfig, kl_config, tiny_config};
 
@@ -86,24 +86,20 @@ impl CanonicalVae {
         Half::BOTH.iter().flat_map(|&half| arch::tensors(&self.config, half)).collect()
     }
 
-    /// A hash of the weights that does not depend on format, layout or stored type: of each tensor of
-    /// [`tensors`](Self::tensors) its name, a zero byte, its rank and dimensions as u64, and its values as f32, all
-    /// little-endian. One tensor is held at a time.
+    /// A hash of the weights that does not depend on format, layout or stored type: [`WeightsHashes::f32`].
     ///
     /// # Errors
     /// [`WeightsError`] if a tensor cannot be read.
     pub fn weights_sha256(&self) -> Result<String, WeightsError> {
-        let mut hash = Sha256::new();
-        for (name, shape) in self.tensors() {
-            hash.update(name.as_bytes());
-            hash.update([0]);
-            hash.update((shape.len() as u64).to_le_bytes());
-            shape.iter().for_each(|&dim| hash.update((dim as u64).to_le_bytes()));
-            for piece in self.read_f32(&name)?.chunks(1 << 14) {
-                hash.update(piece.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>());
-            }
-        }
-        Ok(hex(&hash.finalize()))
+        hashes::exact(&self.tensors(), self)
+    }
+
+    /// The same, and those by which casts to F16 and BF16 are known.
+    ///
+    /// # Errors
+    /// [`WeightsError`] if a tensor cannot be read.
+    pub fn weights_hashes(&self) -> Result<WeightsHashes, WeightsError> {
+        WeightsHashes::of(&self.tensors(), self)
     }
 }
 

@@ -15,7 +15,8 @@ use vaekit_ort::{Choice, Provider};
   vaekit roundtrip --vae starter photo.jpg -o out.png
   vaekit convert vae-ft-mse-840000-ema-pruned.safetensors -o mse --verify
   vaekit encode --vae mse photo.jpg -o latents.safetensors
-  vaekit decode --vae mse latents.safetensors -o photo.png
+  vaekit decode latents.safetensors -o photo.png          # with the VAE that made them
+  vaekit vae list --vae-dir ~/stable-diffusion-webui      # the VAEs you have; then --vae NAME
 
 Exit codes: 0 done, 1 other failure, 2 usage, 3 bad input, 4 engine unavailable, 5 verification failed, 130 interrupted")]
 pub struct Cli {
@@ -30,7 +31,7 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Shows what a checkpoint, model folder or model.onnx holds
+    /// Shows what a checkpoint or model holds, or which VAE made a picture or latents
     Inspect(InspectArgs),
     /// Converts a checkpoint to a folder of ONNX models
     Convert(ConvertArgs),
@@ -45,6 +46,12 @@ pub enum Command {
     /// Installs ONNX Runtime, or shows what is installed
     #[command(subcommand)]
     Runtime(RuntimeCommand),
+    /// Lists the VAEs you have, and chooses the one to use
+    #[command(subcommand)]
+    Vae(VaeCommand),
+    /// Shows or removes what vaekit keeps to be quick: conversions and hashes
+    #[command(subcommand)]
+    Cache(CacheCommand),
 }
 
 /// How to talk.
@@ -64,9 +71,13 @@ pub struct OutputArgs {
 /// `vaekit inspect`
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// A checkpoint (.safetensors, .ckpt, .pt, .pth; the two halves of a TAESD count as one), a model folder, or a model.onnx
+    /// A checkpoint (.safetensors, .ckpt, .pt, .pth; the two halves of a TAESD count as one), a model folder, a model.onnx, a
+    /// PNG, or a file of latents
     #[arg(required = true, num_args = 1..=2)]
     pub paths: Vec<PathBuf>,
+    /// Where to look for the VAE that made a picture or latents.
+    #[command(flatten)]
+    pub library: LibraryArgs,
     /// What a checkpoint alone does not say.
     #[command(flatten)]
     pub checkpoint: CheckpointArgs,
@@ -128,12 +139,47 @@ impl From<PrecisionArg> for Precision {
     }
 }
 
+/// Where VAEs are.
+#[derive(Clone, Debug, Default, Args)]
+pub struct LibraryArgs {
+    /// A folder of VAEs, or a whole installation of a web UI or ComfyUI; may be given several times [default: VAEKIT_VAE_DIR,
+    /// else models/VAE here and vaekit's own]
+    #[arg(long = "vae-dir", value_name = "DIR")]
+    pub folders: Vec<PathBuf>,
+}
+
+/// Which VAE.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ChoiceArgs {
+    /// A model folder, a checkpoint (converted once, then cached), the name or hash of an installed VAE, `starter`,
+    /// `Automatic` or `None` [default: what `vaekit vae use` remembers, else `starter`]
+    #[arg(long, value_name = "V", long_help = VAE_HELP)]
+    pub vae: Option<String>,
+    /// The whole checkpoint that `Automatic` and `None` choose for; it also tells how latents are scaled
+    #[arg(long = "checkpoint", value_name = "FILE")]
+    pub of: Option<PathBuf>,
+    /// Where VAEs are.
+    #[command(flatten)]
+    pub library: LibraryArgs,
+}
+
+const VAE_HELP: &str = "Which VAE:
+  PATH       a model folder, a model.onnx, or a checkpoint (converted once, then cached)
+  NAME       an installed VAE, by its file's name with or without the ending, in any
+             case, or by the first digits of its hash; see `vaekit vae list`
+  starter    the small VAE that vaekit embeds
+  Automatic  NAME.vae.safetensors (.ckpt, .pt) beside the --checkpoint, else the VAE in it
+  None       the VAE in the --checkpoint, always
+
+Default: what `vaekit vae use` remembers, else Automatic if there is a --checkpoint, else
+`starter`. `vaekit decode` takes the VAE that made the latents, where they say so.";
+
 /// Which VAE, and what it runs on.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct VaeArgs {
-    /// A model folder, a checkpoint (converted once, then cached), or `starter`
-    #[arg(long, value_name = "V", default_value = "starter")]
-    pub vae: String,
+    /// Which VAE.
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
     /// What a checkpoint alone does not say.
     #[command(flatten)]
     pub checkpoint: CheckpointArgs,
@@ -186,12 +232,14 @@ impl EngineArgs {
 /// `--engine`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum EngineArg {
-    /// ONNX Runtime if it is installed, else tract
+    /// ONNX Runtime on a GPU that works, else vaekit's CPU engine
     #[default]
     Auto,
+    /// vaekit's own: the fastest on a CPU, nothing to install
+    Cpu,
     /// ONNX Runtime
     Ort,
-    /// tract: any CPU, nothing to install
+    /// tract: any CPU, any model, nothing to install; slow
     Tract,
 }
 
@@ -305,6 +353,91 @@ pub struct RoundtripArgs {
     /// Which VAE.
     #[command(flatten)]
     pub vae: VaeArgs,
+}
+
+/// `vaekit vae`
+#[derive(Debug, Subcommand)]
+pub enum VaeCommand {
+    /// Lists VAEs by name and short hash
+    #[command(
+        after_help = "The short hash is the web UI's: the first 10 digits of the file's sha256. Listing opens no file and
+shows the hashes that are known from earlier; --hash reads what is missing, once.
+
+Examples:
+  vaekit vae list --vae-dir ~/stable-diffusion-webui      # or ~/ComfyUI, or any folder of VAEs
+  vaekit vae list --hash                                  # also finds copies under other names"
+    )]
+    List(VaeListArgs),
+    /// Shows one VAE: files, hashes, family, scaling, copies
+    Info(VaeInfoArgs),
+    /// Remembers a VAE for all commands without --vae
+    #[command(after_help = "Examples:
+  vaekit vae use vae-ft-mse-840000-ema-pruned
+  vaekit vae use Automatic        # the file beside --checkpoint, else the VAE in it
+  vaekit vae use --forget         # back to the starter VAE")]
+    Use(VaeUseArgs),
+    /// Shows which VAE a command with these options would use, and why
+    Which(VaeWhichArgs),
+}
+
+/// `vaekit vae list`
+#[derive(Debug, Args)]
+pub struct VaeListArgs {
+    /// Only VAEs that are on this machine
+    #[arg(long)]
+    pub installed: bool,
+    /// Read what was not read before, to show all hashes and find copies
+    #[arg(long)]
+    pub hash: bool,
+    /// Where VAEs are.
+    #[command(flatten)]
+    pub library: LibraryArgs,
+}
+
+/// `vaekit vae info`
+#[derive(Debug, Args)]
+pub struct VaeInfoArgs {
+    /// A name or hash, as in the list; `starter`; or a path
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Where VAEs are.
+    #[command(flatten)]
+    pub library: LibraryArgs,
+}
+
+/// `vaekit vae use`
+#[derive(Debug, Args)]
+pub struct VaeUseArgs {
+    /// A name or hash, as in the list; `starter`, `Automatic`, `None`; or a path
+    #[arg(value_name = "NAME", required_unless_present = "forget")]
+    pub name: Option<String>,
+    /// Forget what was remembered
+    #[arg(long, conflicts_with = "name")]
+    pub forget: bool,
+    /// Where VAEs are.
+    #[command(flatten)]
+    pub library: LibraryArgs,
+}
+
+/// `vaekit vae which`
+#[derive(Debug, Args)]
+pub struct VaeWhichArgs {
+    /// Which VAE.
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+}
+
+/// `vaekit cache`
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// Shows the conversions that are kept, and where
+    List,
+    /// Removes conversions; they are made again when needed
+    Clear {
+        /// Keys, as `vaekit cache list` shows them; everything, hashes too, if none is given
+        #[arg(value_name = "KEY")]
+        keys: Vec<String>,
+    },
 }
 
 /// `vaekit runtime`

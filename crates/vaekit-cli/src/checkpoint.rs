@@ -1,18 +1,16 @@
 //! Checkpoints on disk, and the embedded one.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::OnceLock;
 
-use anyhow::{Context, Result, ensure};
-use vaekit_checkpoint::{CanonicalVae, Options, ReadAt, Source, sha256};
+use anyhow::{Context, Result};
+use vaekit_checkpoint::{CanonicalVae, CheckpointError, Options, ReadAt, ScalingChoice, Source, sha256};
+use vaekit_library::{Index, Stamped};
 use vaekit_onnx::SourceFile;
 
 use crate::args::CheckpointArgs;
 use crate::failure::{Kind, OfKind};
-use crate::files::parent;
-use crate::platform;
 use crate::ui::Ui;
 
 /// Files up to this size are a VAE alone and are hashed whole; larger ones are whole checkpoints (SD1's smallest takes
@@ -30,6 +28,27 @@ pub struct Checkpoint {
     pub vae: CanonicalVae,
     /// Its files.
     pub files: Vec<SourceFile>,
+    weights_sha256: OnceLock<String>,
+}
+
+impl Checkpoint {
+    fn new(sources: Vec<Source>, options: &Options) -> Result<Self, CheckpointError> {
+        let file = |source: &Source| SourceFile { name: source.name.clone(), sha256: source.sha256.clone() };
+        let files = sources.iter().map(file).collect();
+        Ok(Checkpoint { vae: CanonicalVae::open(sources, options)?, files, weights_sha256: OnceLock::new() })
+    }
+
+    /// The hash of the weights alone ([`CanonicalVae::weights_sha256`]), computed once.
+    ///
+    /// # Errors
+    /// [`Kind::BadInput`] if they cannot be read.
+    pub fn weights_sha256(&self) -> Result<&str> {
+        if let Some(known) = self.weights_sha256.get() {
+            return Ok(known);
+        }
+        let computed = self.vae.weights_sha256().of_kind(Kind::BadInput)?;
+        Ok(self.weights_sha256.get_or_init(|| computed))
+    }
 }
 
 /// Opens a VAE that lies in one file or two.
@@ -51,16 +70,81 @@ pub fn inspect(paths: &[PathBuf], args: &CheckpointArgs, ui: &Ui) -> Result<Chec
 }
 
 fn open_with(paths: &[PathBuf], options: &Options, hash_all: bool, ui: &Ui) -> Result<Checkpoint> {
-    let mut files = Vec::new();
-    let mut sources = Vec::new();
-    for path in paths {
-        let source = source(path, hash_all, ui).with_context(|| path.display().to_string()).of_kind(Kind::BadInput)?;
-        files.push(SourceFile { name: source.name.clone(), sha256: source.sha256.clone() });
-        sources.push(source);
+    let read =
+        |path: &PathBuf| source(path, hash_all, ui).with_context(|| path.display().to_string()).of_kind(Kind::BadInput);
+    let sources = paths.iter().map(read).collect::<Result<_>>()?;
+    let checkpoint = Checkpoint::new(sources, options).of_kind(Kind::BadInput)?;
+    warn(&checkpoint.vae, ui);
+    Ok(checkpoint)
+}
+
+/// As [`open`], for a VAE that is used again and again: hashes come from `index` where it has them, and go into it.
+/// If nothing tells the scaling, the whole checkpoint `of` may.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_indexed(
+    paths: &[PathBuf],
+    args: &CheckpointArgs,
+    of: Option<&Path>,
+    allow_unknown_scaling: bool,
+    index: &mut Index,
+    ui: &Ui,
+) -> Result<Checkpoint> {
+    let mut options = Options { allow_unknown_scaling, ..options(args)? };
+    let read = |path: &PathBuf| {
+        indexed_source(path, index, ui).with_context(|| path.display().to_string()).of_kind(Kind::BadInput)
+    };
+    let (files, sources): (Vec<Stamped>, Vec<Source>) = paths.iter().map(read).collect::<Result<_>>()?;
+    if let (None, Some(of)) = (&options.scaling, of) {
+        options.scaling = scaling_of(&sources, &options, of, ui)?;
     }
-    let vae = CanonicalVae::open(sources, options).of_kind(Kind::BadInput)?;
-    warn(&vae, ui);
-    Ok(Checkpoint { vae, files })
+    let checkpoint = Checkpoint::new(sources, &options).of_kind(Kind::BadInput)?;
+    warn(&checkpoint.vae, ui);
+    let weights = match index.known_weights(&files) {
+        Some(known) => known.clone(),
+        None => {
+            let spinner = ui.spinner("hashing the weights");
+            let weights = checkpoint.vae.weights_hashes().of_kind(Kind::BadInput)?;
+            spinner.finish_and_clear();
+            index.learn_weights(&files, &weights);
+            weights
+        }
+    };
+    let _ = checkpoint.weights_sha256.set(weights.f32);
+    if let Err(error) = index.save() {
+        ui.detail(format_args!("cannot keep hashes in {}: {error}", index.path().display()));
+    }
+    Ok(checkpoint)
+}
+
+fn indexed_source(path: &Path, index: &mut Index, ui: &Ui) -> Result<(Stamped, Source)> {
+    let (file, source) = (Stamped::new(path)?, vaekit_library::source(path)?);
+    if file.size > MAX_HASHED && index.known_sha256(&file).is_none() {
+        return Ok((file, source));
+    }
+    let spinner = ui.spinner(&format!("hashing {}", source.name));
+    let sha256 = index.sha256(&file)?;
+    spinner.finish_and_clear();
+    Ok((file, source.with_sha256(sha256)))
+}
+
+/// The scaling of the VAE in the whole checkpoint `of`, for a VAE with as many channels that does not tell its own.
+fn scaling_of(sources: &[Source], options: &Options, of: &Path, ui: &Ui) -> Result<Option<ScalingChoice>> {
+    let lenient = Options { allow_unknown_scaling: true, ..options.clone() };
+    let latents = |vae: &CanonicalVae| vae.config().latents.clone();
+    let ours = latents(&CanonicalVae::open(sources.to_vec(), &lenient).of_kind(Kind::BadInput)?);
+    if ours.scaling.is_some() {
+        return Ok(None);
+    }
+    let whole = vaekit_library::source(of).with_context(|| of.display().to_string()).of_kind(Kind::BadInput)?;
+    let whole = CanonicalVae::open(vec![whole], &Options { allow_unknown_scaling: true, ..Options::default() });
+    let theirs = latents(&whole.of_kind(Kind::BadInput)?);
+    let scaling = theirs.scaling.filter(|_| theirs.channels == ours.channels);
+    if let Some(scaling) = &scaling {
+        ui.note(format_args!("scaling {scaling}, from the checkpoint {}", of.display()));
+    }
+    Ok(scaling.map(ScalingChoice::Value))
 }
 
 /// Opens the embedded VAE.
@@ -71,8 +155,7 @@ pub fn open_starter() -> Result<Checkpoint> {
     let mut source = Source::new("diffusion_pytorch_model.safetensors", STARTER_WEIGHTS.to_vec());
     source.config_json = Some(STARTER_CONFIG.to_owned());
     source.sha256 = Some(sha256(&source.data)?);
-    let files = vec![SourceFile { name: source.name.clone(), sha256: source.sha256.clone() }];
-    Ok(Checkpoint { vae: CanonicalVae::open(vec![source], &Options::default())?, files })
+    Ok(Checkpoint::new(vec![source], &Options::default())?)
 }
 
 /// What the command line adds to a checkpoint.
@@ -92,43 +175,12 @@ fn warn(vae: &CanonicalVae, ui: &Ui) {
 }
 
 fn source(path: &Path, hash_all: bool, ui: &Ui) -> Result<Source> {
-    let file = Positioned::open(path)?;
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    let config = parent(path).join("config.json");
-    let sha256 = if hash_all || file.len <= MAX_HASHED {
-        let spinner = ui.spinner(&format!("hashing {name}"));
-        let hash = sha256(&file)?;
-        spinner.finish_and_clear();
-        Some(hash)
-    } else {
-        None
-    };
-    let config_json = config.is_file().then(|| fs::read_to_string(&config)).transpose()?;
-    Ok(Source { name, data: Arc::new(file), config_json, sha256 })
-}
-
-/// A file that is read by position, from any thread: as lazy as a memory map, and a file that is truncated meanwhile is an
-/// error rather than a signal.
-struct Positioned {
-    file: File,
-    len: u64,
-}
-
-impl Positioned {
-    fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        ensure!(metadata.is_file(), "it is no file");
-        Ok(Positioned { file, len: metadata.len() })
+    let source = vaekit_library::source(path)?;
+    if !hash_all && source.data.len() > MAX_HASHED {
+        return Ok(source);
     }
-}
-
-impl ReadAt for Positioned {
-    fn len(&self) -> u64 {
-        self.len
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        platform::read_exact_at(&self.file, buffer, offset)
-    }
+    let spinner = ui.spinner(&format!("hashing {}", source.name));
+    let hash = sha256(&source.data)?;
+    spinner.finish_and_clear();
+    Ok(source.with_sha256(hash))
 }

@@ -41,7 +41,7 @@ impl Conversion<'_> {
     /// If the weights cannot be read.
     pub fn key(&self) -> Result<String> {
         let mut hash = Sha256::new();
-        hash.update(self.checkpoint.vae.weights_sha256()?);
+        hash.update(self.checkpoint.weights_sha256()?);
         hash.update(serde_json::to_vec(self.checkpoint.vae.config())?);
         hash.update(self.name.as_deref().unwrap_or_default());
         hash.update(env!("CARGO_PKG_VERSION"));
@@ -52,22 +52,11 @@ impl Conversion<'_> {
     fn source(&self) -> Result<Source> {
         let vae = &self.checkpoint.vae;
         let report = vae.report();
-        let of_files = |what: fn(&vaekit_checkpoint::FileReport) -> String| {
-            let mut found: Vec<String> = report.files.iter().map(what).collect();
-            found.dedup();
-            found.join(", ")
-        };
         Ok(Source {
             files: self.checkpoint.files.clone(),
-            weights_sha256: vae.weights_sha256().of_kind(Kind::BadInput)?,
-            layout: of_files(|file| {
-                if file.prefix.is_empty() {
-                    file.layout.clone()
-                } else {
-                    format!("{} under {}", file.layout, file.prefix)
-                }
-            }),
-            format: of_files(|file| file.format.to_string()),
+            weights_sha256: self.checkpoint.weights_sha256()?.to_owned(),
+            layout: report.layouts(),
+            format: report.formats(),
             scaling: report.scaling_source.to_string(),
             ignored: report.ignored.iter().map(ToString::to_string).collect(),
         })

@@ -7,8 +7,9 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use vaekit::{Half, Session, Vae};
+use vaekit_cpu::CpuSession;
 use vaekit_onnx::ModelFolder;
-use vaekit_ort::{Choice, LoadError, OrtSession, Provider, Runtime};
+use vaekit_ort::{Choice, LoadError, OrtSession, Provider, Runtime, Skipped};
 use vaekit_tract::TractSession;
 
 use crate::args::{EngineArg, EngineArgs};
@@ -35,8 +36,8 @@ pub struct EngineReport {
 
 /// Opens halves of a model on the engine asked for.
 ///
-/// `auto` takes ONNX Runtime with the first provider that works, and tract where there is no ONNX Runtime. A provider other
-/// than the CPU that is asked for by name is ONNX Runtime's, so that is an error without it.
+/// `auto` takes ONNX Runtime with the first GPU provider that works, else vaekit's own CPU engine, and for a graph that it
+/// does not know ONNX Runtime's CPU provider or tract. A provider that is asked for by name is ONNX Runtime's.
 ///
 /// # Errors
 /// [`Kind::Engine`] if what was asked for by name is not to be had, [`Kind::BadInput`] if the model lacks a half.
@@ -47,68 +48,118 @@ pub fn open(folder: &ModelFolder, halves: &[Half], args: &EngineArgs, ui: &Ui) -
             .with_context(|| format!("{} has no {half}", locate::name(folder)))
             .of_kind(Kind::BadInput)?;
     }
-    let mut skipped = Vec::new();
-    let runtime = choose(args, &mut skipped)?;
+    let mut engines = Engines::new(args)?;
     let mut open_half = |half| -> Result<Option<Box<dyn Session>>> {
         if !halves.contains(&half) {
             return Ok(None);
         }
-        let session = open_half(runtime.as_ref(), folder, half, args, &mut skipped);
+        let path = folder.model(half).context("checked before")?.path.as_path();
+        let session = engines.open(path, args);
         session.with_context(|| format!("the {half} of {}", locate::name(folder))).of_kind(Kind::Engine).map(Some)
     };
     let (encoder, decoder) = (open_half(Half::Encoder)?, open_half(Half::Decoder)?);
     let vae = Vae::new(folder.config().clone(), encoder, decoder);
-    let engines: Vec<String> = Half::BOTH.into_iter().filter_map(|half| Some(vae.engine(half)?.to_string())).collect();
-    let engine = engines.first().context("no half was asked for")?.clone();
-    skipped.dedup();
+    let found: Vec<String> = Half::BOTH.into_iter().filter_map(|half| Some(vae.engine(half)?.to_string())).collect();
+    let engine = found.first().context("no half was asked for")?.clone();
+    let skipped = engines.skipped;
     for reason in &skipped {
         ui.detail(format_args!("passed over {reason}"));
     }
     Ok(Opened { vae, report: EngineReport { engine, skipped } })
 }
 
-/// ONNX Runtime, or `None` for tract.
-fn choose(args: &EngineArgs, skipped: &mut Vec<String>) -> Result<Option<Runtime>> {
-    let wants_provider = !matches!(args.provider, Choice::Auto | Choice::Named(Provider::Cpu));
-    match args.engine {
-        EngineArg::Tract => {
-            let provider = args.provider;
-            ensure_usage(!wants_provider, || {
-                format!("--provider {provider} is ONNX Runtime's, and --engine is tract")
-            })?;
-            Ok(None)
-        }
-        EngineArg::Ort => Runtime::load().of_kind(Kind::Engine).map(Some),
-        EngineArg::Auto => match Runtime::load() {
-            Ok(runtime) => Ok(Some(runtime)),
-            Err(error @ LoadError::NotFound { .. }) if !wants_provider => {
-                skipped.push(format!("ort: {error}"));
-                Ok(None)
+/// What there is to open a model with.
+struct Engines {
+    /// ONNX Runtime, unless another engine was asked for or there is none.
+    runtime: Option<Runtime>,
+    skipped: Vec<String>,
+}
+
+impl Engines {
+    fn new(args: &EngineArgs) -> Result<Self> {
+        let wants_provider = !matches!(args.provider, Choice::Auto | Choice::Named(Provider::Cpu));
+        let mut skipped = Vec::new();
+        let runtime = match args.engine {
+            EngineArg::Cpu | EngineArg::Tract => {
+                let (provider, engine) = (args.provider, if args.engine == EngineArg::Cpu { "cpu" } else { "tract" });
+                ensure_usage(!wants_provider, || {
+                    format!("--provider {provider} is ONNX Runtime's, and --engine is {engine}")
+                })?;
+                None
             }
-            Err(error) => Err(error).of_kind(Kind::Engine),
-        },
+            EngineArg::Ort => Some(Runtime::load().of_kind(Kind::Engine)?),
+            EngineArg::Auto if wants_provider => Some(Runtime::load().of_kind(Kind::Engine)?),
+            EngineArg::Auto => match Runtime::load() {
+                Ok(runtime) => Some(runtime),
+                Err(error) => {
+                    // That there is none is no news: the CPU needs none.
+                    let broken = if matches!(error, LoadError::NotFound { .. }) { "GPUs" } else { "ort" };
+                    skipped.push(format!("{broken}: {error}"));
+                    None
+                }
+            },
+        };
+        Ok(Engines { runtime, skipped })
+    }
+
+    fn open(&mut self, path: &Path, args: &EngineArgs) -> Result<Box<dyn Session>> {
+        match (args.engine, args.provider, &self.runtime) {
+            (EngineArg::Cpu, ..) => Ok(Box::new(open_cpu(path, args.threads)??)),
+            (EngineArg::Tract, ..) => Ok(Box::new(open_tract(path, args.threads)?)),
+            (EngineArg::Ort, _, Some(runtime)) | (EngineArg::Auto, Choice::Named(_), Some(runtime)) => {
+                let (session, report) = OrtSession::open(runtime, path, &args.ort_options())?;
+                self.skip(report.skipped);
+                Ok(Box::new(session))
+            }
+            (EngineArg::Ort | EngineArg::Auto, ..) => self.open_best(path, args),
+        }
+    }
+
+    fn open_best(&mut self, path: &Path, args: &EngineArgs) -> Result<Box<dyn Session>> {
+        if let Some(runtime) = &self.runtime {
+            match OrtSession::open_on_gpu(runtime, path, &args.ort_options()) {
+                Ok((session, report)) => {
+                    self.skip(report.skipped);
+                    return Ok(Box::new(session));
+                }
+                Err(skipped) => self.skip(skipped),
+            }
+        }
+        match open_cpu(path, args.threads)? {
+            Ok(session) => return Ok(Box::new(session)),
+            Err(error) if error.is_unsupported() => self.skip_one(format!("cpu: {error}")),
+            Err(error) => return Err(error.into()),
+        }
+        match &self.runtime {
+            Some(runtime) => {
+                let options = vaekit_ort::Options { provider: Provider::Cpu.into(), ..args.ort_options() };
+                Ok(Box::new(OrtSession::open(runtime, path, &options)?.0))
+            }
+            None => Ok(Box::new(open_tract(path, args.threads)?)),
+        }
+    }
+
+    fn skip(&mut self, skipped: Vec<vaekit_ort::Skipped>) {
+        for Skipped { provider, reason } in skipped {
+            self.skip_one(format!("ort on {provider}: {reason}"));
+        }
+    }
+
+    /// Both halves pass over the same things.
+    fn skip_one(&mut self, reason: String) {
+        if !self.skipped.contains(&reason) {
+            self.skipped.push(reason);
+        }
     }
 }
 
-fn open_half(
-    runtime: Option<&Runtime>,
-    folder: &ModelFolder,
-    half: Half,
-    args: &EngineArgs,
-    skipped: &mut Vec<String>,
-) -> Result<Box<dyn Session>> {
-    let path = folder.model(half).context("checked before")?.path.as_path();
-    let Some(runtime) = runtime else {
-        return Ok(Box::new(open_tract(path, args.threads)?));
-    };
-    let (session, report) = OrtSession::open(runtime, path, &args.ort_options())?;
-    for passed_over in report.skipped {
-        let reason = format!("ort on {}: {}", passed_over.provider, passed_over.reason);
-        if !skipped.contains(&reason) {
-            skipped.push(reason);
-        }
-    }
-    Ok(Box::new(session))
+/// vaekit's own CPU engine, or why it does not take the model.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn open_cpu(path: &Path, threads: Option<NonZeroUsize>) -> Result<Result<CpuSession, vaekit_cpu::OpenError>> {
+    let file = fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(CpuSession::open(file, &vaekit_cpu::Options { threads }))
 }
 
 /// tract takes a model's bytes, and keeps its own copy of the weights.

@@ -3,25 +3,30 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod cache;
 pub mod checkpoint;
+pub mod choose;
 pub mod commands;
 pub mod convert;
 pub mod engine;
 pub mod failure;
 pub mod files;
+pub mod library;
 pub mod locate;
+pub mod made_by;
 pub mod outputs;
 pub mod picture;
 pub mod platform;
 pub mod ui;
 pub mod verify;
+mod watch;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use tracing_subscriber::filter::LevelFilter;
 
-use args::{Cli, Command, OutputArgs, RuntimeCommand};
+use args::{CacheCommand, Cli, Command, OutputArgs, RuntimeCommand, VaeCommand};
 use ui::Ui;
 
 /// Runs a program's body with Ctrl-C, logging and exit codes in place.
@@ -48,6 +53,12 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Devices => ui.print(&commands::devices::run()),
         Command::Runtime(RuntimeCommand::Install { provider }) => ui.print(&commands::runtime::install(*provider, ui)?),
         Command::Runtime(RuntimeCommand::List) => ui.print(&commands::runtime::list()?),
+        Command::Vae(VaeCommand::List(args)) => ui.print(&commands::vae::list::run(args, ui)?),
+        Command::Vae(VaeCommand::Info(args)) => ui.print(&commands::vae::info::run(args, ui)?),
+        Command::Vae(VaeCommand::Use(args)) => ui.print(&commands::vae::remember::run(args, ui)?),
+        Command::Vae(VaeCommand::Which(args)) => ui.print(&commands::vae::which::run(args, ui)?),
+        Command::Cache(CacheCommand::List) => ui.print(&commands::cache::list()?),
+        Command::Cache(CacheCommand::Clear { keys }) => ui.print(&commands::cache::clear(keys)?),
     })
 }
 

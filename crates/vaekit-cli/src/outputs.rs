@@ -92,7 +92,7 @@ impl std::fmt::Display for Run {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "vae     {}", self.vae)?;
         writeln!(f, "engine  {}", self.engine.engine)?;
-        // That the machine lacks some provider is for --verbose and --json; that it lacks ONNX Runtime, for everybody.
+        // That the machine lacks some provider is for --verbose and --json; that its ONNX Runtime is broken, for everybody.
         for reason in self.engine.skipped.iter().filter(|reason| reason.starts_with("ort: ")) {
             writeln!(f, "        instead of {reason}")?;
         }

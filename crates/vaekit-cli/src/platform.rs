@@ -1,30 +1,6 @@
 //! What differs between operating systems.
 
-use std::fs::File;
-use std::io;
-
 use tempfile::Builder;
-
-/// Fills `buffer` with a file's bytes from `offset` on, whatever its cursor.
-#[cfg(unix)]
-pub(crate) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
-}
-
-/// Fills `buffer` with a file's bytes from `offset` on; moves the cursor, which nobody uses.
-#[cfg(windows)]
-pub(crate) fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
-    while !buffer.is_empty() {
-        match std::os::windows::fs::FileExt::seek_read(file, buffer, offset)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            n => {
-                buffer = &mut buffer[n..];
-                offset += n as u64;
-            }
-        }
-    }
-    Ok(())
-}
 
 /// Lets a temporary file become an output that is as readable as any new file; by default only its owner may read it.
 #[cfg(unix)]

@@ -73,26 +73,30 @@ impl Ui {
 
     /// A bar for work of a known length, on a terminal only.
     pub fn bar(&self, label: &str, length: u64) -> ProgressBar {
-        let style = "{msg:28} {wide_bar:.cyan/dim} {percent:>3} %  {eta} left";
-        self.progress(label, ProgressBar::with_draw_target(Some(length), self.target()), style)
+        let bar = ProgressBar::with_draw_target(Some(length), self.target());
+        bar.with_style(bar_style()).with_message(label.to_owned())
     }
 
     /// A spinner for work of unknown length, on a terminal only.
     pub fn spinner(&self, label: &str) -> ProgressBar {
-        let style = "{spinner} {msg} {elapsed}";
-        let spinner = self.progress(label, ProgressBar::with_draw_target(None, self.target()), style);
+        let spinner = ProgressBar::with_draw_target(None, self.target());
+        let spinner = spinner.with_style(style("{spinner} {msg} {elapsed}")).with_message(label.to_owned());
         spinner.enable_steady_tick(Duration::from_millis(120));
         spinner
-    }
-
-    fn progress(&self, label: &str, bar: ProgressBar, style: &str) -> ProgressBar {
-        bar.with_style(ProgressStyle::with_template(style).expect("the template is valid"))
-            .with_message(label.to_owned())
     }
 
     fn target(&self) -> ProgressDrawTarget {
         if self.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }
     }
+}
+
+/// What a bar looks like.
+pub(crate) fn bar_style() -> ProgressStyle {
+    style("{msg:28} {wide_bar:.cyan/dim} {percent:>3} %  {eta} left")
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is valid")
 }
 
 /// Seconds that each stage of a command took, in order.

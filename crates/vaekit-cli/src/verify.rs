@@ -9,7 +9,7 @@ use vaekit_onnx::{Precision, Verification};
 use vaekit_ort::{OrtSession, Runtime};
 use vaekit_reference::{Comparison, Reference, compare, verification_input};
 
-use crate::engine::open_tract;
+use crate::engine::{open_cpu, open_tract};
 use crate::failure::{Failure, Kind, OfKind};
 use crate::ui::Ui;
 
@@ -46,7 +46,7 @@ pub fn verify(config: &VaeConfig, weights: &dyn Weights, written: &Written<'_>, 
         let engine = session.engine().to_string();
         spinner.set_message(format!("verifying the {half} on {engine}"));
         let mut found = Array4::<f32>::zeros(expected.raw_dim());
-        let run = block_on(session.run(input.view(), found.view_mut()));
+        let run = block_on(session.run(input.view(), found.view_mut(), &mut ()));
         run.with_context(|| format!("the {half} does not run on {engine}")).of_kind(Kind::Verification)?;
         let comparison = compare(found.view(), expected.view(), MAX_ABS_ERROR * magnitude, 2.0 * magnitude)?;
         judge(&comparison, precision).with_context(|| format!("the {half} on {engine}")).of_kind(Kind::Verification)?;
@@ -66,13 +66,14 @@ pub fn verify(config: &VaeConfig, weights: &dyn Weights, written: &Written<'_>, 
     Ok(verified)
 }
 
-/// ONNX Runtime, where it is installed, and tract.
+/// ONNX Runtime, where it is installed, vaekit's own engine, and tract.
 fn sessions(path: &Path, ui: &Ui) -> Result<Vec<Box<dyn Session>>> {
     let mut sessions: Vec<Box<dyn Session>> = Vec::new();
     match Runtime::load() {
         Ok(runtime) => sessions.push(Box::new(OrtSession::open(&runtime, path, &vaekit_ort::Options::default())?.0)),
         Err(error) => ui.note(format_args!("not verified on ONNX Runtime: {error}")),
     }
+    sessions.push(Box::new(open_cpu(path, None)??));
     sessions.push(Box::new(open_tract(path, None)?));
     Ok(sessions)
 }

@@ -36,7 +36,7 @@ fn weight(outputs: usize, fan_in: usize) -> (Vec<f32>, Vec<f32>) {
 
 /// Operations of a direct convolution.
 fn operations(output: Shape, fan_in: usize) -> ItemsCount {
-    ItemsCount::new(2 * output.channels * output.pixels() * fan_in)
+    ItemsCount::new(2 * (output.channels * output.pixels()) as u64 * fan_in as u64)
 }
 
 #[divan::bench]

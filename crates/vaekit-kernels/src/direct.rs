@@ -75,6 +75,11 @@ impl Conv2d {
         Self { level, window, inputs, outputs, weight, bias: pack_vector(bias) }
     }
 
+    /// How its window moves.
+    pub fn window(&self) -> Window {
+        self.window
+    }
+
     /// The shape of the output.
     pub fn output(&self, input: Shape) -> Shape {
         Shape::new(self.outputs, self.window.outputs(input.height), self.window.outputs(input.width))

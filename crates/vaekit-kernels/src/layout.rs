@@ -5,13 +5,15 @@
 //! AVX-512 register, so that every transform works on whole channels' vectors without a shuffle, and a plane range is
 //! at once the left operand of a matrix product (see `gemm.rs`).
 
+use std::ops::{Deref, DerefMut};
+
 use rayon::prelude::*;
 
 /// Channels in a [`Block`].
 pub const LANES: usize = 16;
 
 /// Sixteen channels of one pixel: one cache line.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
 pub struct Block(pub [f32; LANES]);
 
@@ -33,6 +35,42 @@ impl Block {
     pub(crate) fn halves_mut(&mut self) -> [&mut [f32; 8]; 2] {
         let (low, high) = self.0.split_first_chunk_mut::<8>().expect("a block has sixteen lanes");
         [low, high.first_chunk_mut().expect("a block has sixteen lanes")]
+    }
+}
+
+/// Memory for blocks, zero at first.
+///
+/// It comes from the system page by page as it is written, by whichever thread does, where a `Vec<Block>` would be filled
+/// with zeros by one thread before it is used: its alignment keeps allocators from handing out fresh zero pages as they are.
+#[derive(Default)]
+pub struct Blocks {
+    floats: Vec<f32>,
+    /// The first float that lies on a block's alignment.
+    start: usize,
+    len: usize,
+}
+
+impl Blocks {
+    /// Room for `len` blocks; nothing if there is not so much memory.
+    pub fn new(len: usize) -> Option<Self> {
+        let floats = len.checked_mul(LANES)?.checked_add(LANES)?;
+        let floats: Vec<f32> = bytemuck::allocation::try_zeroed_vec(floats).ok()?;
+        let start = floats.as_ptr().align_offset(align_of::<Block>());
+        Some(Self { floats, start, len })
+    }
+}
+
+impl Deref for Blocks {
+    type Target = [Block];
+
+    fn deref(&self) -> &[Block] {
+        bytemuck::cast_slice(&self.floats[self.start..][..self.len * LANES])
+    }
+}
+
+impl DerefMut for Blocks {
+    fn deref_mut(&mut self) -> &mut [Block] {
+        bytemuck::cast_slice_mut(&mut self.floats[self.start..][..self.len * LANES])
     }
 }
 

@@ -63,7 +63,7 @@
 //! Results are the same, to the bit, for any number of threads, but not at different [`Level`]s.
 //!
 //! # Threads and memory
-//! Work is shared out by rayon, in the caller's pool. A [`Workspace`] keeps up to 13 MB for each thread, whatever the
+//! Work is shared out by rayon, in the caller's pool. A [`Workspace`] keeps up to 20 MB for each thread, whatever the
 //! picture's size, and the filters of the largest layer that are transformed at each run.
 //!
 //! # Limits

@@ -348,8 +348,8 @@ fn hostile_headers_are_refused() {
     check_error(b"\x93NUMPY\x01\x00\x40\x00{", "damaged .npy file: the header ends at 74, the file at 11");
     check_error(b"\x93NUMPY\x04\x00\x40\x00{", "damaged .npy file: version 4.0 is not known, expected 1.0 to 3.0");
     check_error(
-        &npy("{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296, 1, 1), }", &[]),
-        "damaged .npy file: array `array` has 0 bytes, its shape [4294967296, 4294967296, 1, 1] needs more than can be addressed",
+        &npy("{'descr': '<f4', 'fortran_order': False, 'shape': (4294967295, 4294967295, 2, 1), }", &[]),
+        "damaged .npy file: array `array` has 0 bytes, its shape [4294967295, 4294967295, 2, 1] needs more than can be addressed",
     );
     check_error(
         &npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 4, 64, 64), }", &[0; 12]),

@@ -1,17 +1,11 @@
 //! What an ONNX file holds, without reading its weights.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read, Seek};
+use std::io::{Read, Seek};
 
 use crate::precision::ElementType;
-use crate::wire::{Field, FieldValue, Span, Wire, WireError};
-
-/// Limits on a stranger's file; vaekit's and Optimum's stay far below.
-const MAX_NAME: u64 = 4096;
-const MAX_METADATA: u64 = 4 << 20;
-const MAX_TEXT: u64 = 16 << 20;
-const MAX_ITEMS: usize = 1 << 16;
-const MAX_DEPTH: usize = 8;
+use crate::walk::{InspectError, MAX_DEPTH, MAX_METADATA, MAX_NAME, Reason, Walk};
+use crate::wire::{FieldValue, Span};
 
 /// What an ONNX file holds, its weights' values apart.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -92,37 +86,6 @@ impl std::fmt::Display for ValueInfo {
     }
 }
 
-/// A file that is no ONNX model, or one that vaekit does not take from a stranger.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct InspectError(#[from] Reason);
-
-#[derive(Debug, thiserror::Error)]
-enum Reason {
-    #[error(transparent)]
-    Wire(#[from] WireError),
-    #[error(
-        "tensor `{tensor}` lies in another file (`{location}`), which vaekit does not open on a model's word; save the model in one file"
-    )]
-    External { tensor: String, location: String },
-    #[error("the model has more than {MAX_ITEMS} {what}")]
-    TooMany { what: &'static str },
-    #[error("names and metadata of the model take more than {MAX_TEXT} bytes")]
-    TooMuchText,
-    #[error("graphs are nested more than {MAX_DEPTH} deep")]
-    TooDeep,
-    #[error("field {field} of {message} is {found}, expected {expected}; the file is no ONNX model")]
-    Kind { message: &'static str, field: u64, found: &'static str, expected: &'static str },
-    #[error("the file holds no graph; it is no ONNX model")]
-    NoGraph,
-}
-
-impl From<io::Error> for InspectError {
-    fn from(error: io::Error) -> Self {
-        InspectError(Reason::Wire(WireError::Io(error)))
-    }
-}
-
 impl ModelInfo {
     /// Walks an ONNX file, seeking over the weights' values.
     ///
@@ -130,14 +93,8 @@ impl ModelInfo {
     /// [`InspectError`] if the file cannot be read, is no ONNX model, keeps tensors in other files, or is beyond limits that
     /// no VAE reaches. No bytes make it panic or take memory beyond those limits.
     pub fn read(reader: impl Read + Seek) -> Result<Self, InspectError> {
-        let mut walker = Walker {
-            wire: Wire::new(reader)?,
-            info: Self::default(),
-            names: BTreeSet::new(),
-            n_items: 0,
-            text: 0,
-            graphs: 0,
-        };
+        let walk = Walk::new(reader)?;
+        let mut walker = Walker { walk, info: Self::default(), names: BTreeSet::new(), graphs: 0 };
         walker.model()?;
         let Walker { mut info, names, graphs, .. } = walker;
         if graphs == 0 {
@@ -156,25 +113,21 @@ impl ModelInfo {
 
 /// Reads messages into a [`ModelInfo`]. One method per message, numbers as in `onnx.proto3`.
 struct Walker<R> {
-    wire: Wire<R>,
+    walk: Walk<R>,
     info: ModelInfo,
     /// Of the graph's initializers.
     names: BTreeSet<String>,
-    n_items: usize,
-    /// Bytes of names and metadata so far.
-    text: u64,
     graphs: usize,
 }
 
 impl<R: Read + Seek> Walker<R> {
     fn model(&mut self) -> Result<(), Reason> {
-        let model = self.wire.all();
-        while let Some(field) = self.wire.next(model)? {
-            let field = Checked { message: "ModelProto", field };
+        let model = self.walk.all();
+        while let Some(field) = self.walk.next(model, "ModelProto")? {
             match field.number() {
                 1 => self.info.ir_version = field.int()?,
-                2 => self.info.producer = self.text(field.bytes()?, MAX_NAME)?,
-                3 => self.info.producer_version = self.text(field.bytes()?, MAX_NAME)?,
+                2 => self.info.producer = self.walk.text(field.bytes()?, MAX_NAME)?,
+                3 => self.info.producer_version = self.walk.text(field.bytes()?, MAX_NAME)?,
                 7 => {
                     self.graphs += 1;
                     self.graph(field.bytes()?, 0)?;
@@ -182,21 +135,20 @@ impl<R: Read + Seek> Walker<R> {
                 8 => self.opset(field.bytes()?)?,
                 14 => self.metadata(field.bytes()?)?,
                 25 => self.function(field.bytes()?)?,
-                _ => self.skip(field)?,
+                _ => self.walk.skip(field)?,
             }
         }
         Ok(())
     }
 
     fn opset(&mut self, message: Span) -> Result<(), Reason> {
-        self.count("operator sets")?;
+        self.walk.count("operator sets")?;
         let (mut domain, mut version) = (String::new(), 0);
-        while let Some(field) = self.wire.next(message)? {
-            let field = Checked { message: "OperatorSetIdProto", field };
+        while let Some(field) = self.walk.next(message, "OperatorSetIdProto")? {
             match field.number() {
-                1 => domain = self.text(field.bytes()?, MAX_NAME)?,
+                1 => domain = self.walk.text(field.bytes()?, MAX_NAME)?,
                 2 => version = field.int()?,
-                _ => self.skip(field)?,
+                _ => self.walk.skip(field)?,
             }
         }
         self.info.opsets.insert(domain, version);
@@ -204,14 +156,13 @@ impl<R: Read + Seek> Walker<R> {
     }
 
     fn metadata(&mut self, message: Span) -> Result<(), Reason> {
-        self.count("metadata entries")?;
+        self.walk.count("metadata entries")?;
         let (mut key, mut value) = (String::new(), String::new());
-        while let Some(field) = self.wire.next(message)? {
-            let field = Checked { message: "StringStringEntryProto", field };
+        while let Some(field) = self.walk.next(message, "StringStringEntryProto")? {
             match field.number() {
-                1 => key = self.text(field.bytes()?, MAX_NAME)?,
-                2 => value = self.text(field.bytes()?, MAX_METADATA)?,
-                _ => self.skip(field)?,
+                1 => key = self.walk.text(field.bytes()?, MAX_NAME)?,
+                2 => value = self.walk.text(field.bytes()?, MAX_METADATA)?,
+                _ => self.walk.skip(field)?,
             }
         }
         self.info.metadata.insert(key, value);
@@ -219,13 +170,12 @@ impl<R: Read + Seek> Walker<R> {
     }
 
     fn function(&mut self, message: Span) -> Result<(), Reason> {
-        self.count("functions")?;
-        while let Some(field) = self.wire.next(message)? {
-            let field = Checked { message: "FunctionProto", field };
+        self.walk.count("functions")?;
+        while let Some(field) = self.walk.next(message, "FunctionProto")? {
             match field.number() {
                 7 => self.node(field.bytes()?, 1)?,
                 11 => self.attribute(field.bytes()?, 1)?,
-                _ => self.skip(field)?,
+                _ => self.walk.skip(field)?,
             }
         }
         Ok(())
@@ -235,8 +185,7 @@ impl<R: Read + Seek> Walker<R> {
         if depth > MAX_DEPTH {
             return Err(Reason::TooDeep);
         }
-        while let Some(field) = self.wire.next(message)? {
-            let field = Checked { message: "GraphProto", field };
+        while let Some(field) = self.walk.next(message, "GraphProto")? {
             match (field.number(), depth) {
                 (1, _) => self.node(field.bytes()?, depth)?,
                 (5, 0) => self.initializer(field.bytes()?)?,
@@ -244,31 +193,30 @@ impl<R: Read + Seek> Walker<R> {
                     self.tensor(field.bytes()?)?;
                 }
                 (11, 0) => {
-                    let input = self.value_info(field.bytes()?)?;
+                    let input = value_info(&mut self.walk, field.bytes()?)?;
                     self.info.inputs.push(input);
                 }
                 (12, 0) => {
-                    let output = self.value_info(field.bytes()?)?;
+                    let output = value_info(&mut self.walk, field.bytes()?)?;
                     self.info.outputs.push(output);
                 }
                 (15, _) => self.sparse_tensor(field.bytes()?)?,
-                _ => self.skip(field)?,
+                _ => self.walk.skip(field)?,
             }
         }
         Ok(())
     }
 
     fn node(&mut self, message: Span, depth: usize) -> Result<(), Reason> {
-        self.count("nodes")?;
-        while let Some(field) = self.wire.next(message)? {
-            let field = Checked { message: "NodeProto", field };
+        self.walk.count("nodes")?;
+        while let Some(field) = self.walk.next(message, "NodeProto")? {
             match field.number() {
                 4 => {
-                    let operator = self.text(field.bytes()?, MAX_NAME)?;
+                    let operator = self.walk.text(field.bytes()?, MAX_NAME)?;
                     *self.info.operators.entry(operator).or_default() += 1;
                 }
                 5 => self.attribute(field.bytes()?, depth)?,
-                _ => self.skip(field)?,
+                _ => self.walk.skip(field)?,
             }
         }
         Ok(())
@@ -276,29 +224,27 @@ impl<R: Read + Seek> Walker<R> {
 
     /// Looks for tensors in other files, however deep.
     fn attribute(&mut self, message: Span, depth: usize) -> Result<(), Reason> {
-        while let Some(field) = self.wire.next(message)? {
-            let field = Checked { message: "AttributeProto", field };
+        while let Some(field) = self.walk.next(message, "AttributeProto")? {
             match field.number() {
                 5 | 10 => {
                     self.tensor(field.bytes()?)?;
                 }
                 6 | 11 => self.graph(field.bytes()?, depth + 1)?,
                 22 | 23 => self.sparse_tensor(field.bytes()?)?,
-                _ => self.skip(field)?,
+                _ => self.walk.skip(field)?,
             }
         }
         Ok(())
     }
 
     fn sparse_tensor(&mut self, message: Span) -> Result<(), Reason> {
-        self.count("sparse tensors")?;
-        while let Some(field) = self.wire.next(message)? {
-            let field = Checked { message: "SparseTensorProto", field };
+        self.walk.count("sparse tensors")?;
+        while let Some(field) = self.walk.next(message, "SparseTensorProto")? {
             match field.number() {
                 1 | 2 => {
                     self.tensor(field.bytes()?)?;
                 }
-                _ => self.skip(field)?,
+                _ => self.walk.skip(field)?,
             }
         }
         Ok(())
@@ -314,19 +260,18 @@ impl<R: Read + Seek> Walker<R> {
     }
 
     fn tensor(&mut self, message: Span) -> Result<TensorInfo, Reason> {
-        self.count("tensors")?;
+        self.walk.count("tensors")?;
         let mut tensor = TensorInfo { name: String::new(), element: ElementType(0), bytes: 0 };
         let mut location: Option<String> = None;
-        while let Some(field) = self.wire.next(message)? {
-            let field = Checked { message: "TensorProto", field };
+        while let Some(field) = self.walk.next(message, "TensorProto")? {
             match field.number() {
                 2 => tensor.element = ElementType(field.int()? as i32),
-                8 => tensor.name = self.text(field.bytes()?, MAX_NAME)?,
+                8 => tensor.name = self.walk.text(field.bytes()?, MAX_NAME)?,
                 4..=7 | 9..=11 => {
-                    if let FieldValue::Bytes(span) = field.field.value {
+                    if let FieldValue::Bytes(span) = field.value() {
                         tensor.bytes = tensor.bytes.saturating_add(span.len);
                     }
-                    self.skip(field)?;
+                    self.walk.skip(field)?;
                 }
                 13 => {
                     let known = location.get_or_insert_default();
@@ -335,7 +280,7 @@ impl<R: Read + Seek> Walker<R> {
                     }
                 }
                 14 if field.int()? == 1 => drop(location.get_or_insert_default()),
-                _ => self.skip(field)?,
+                _ => self.walk.skip(field)?,
             }
         }
         match location {
@@ -346,104 +291,79 @@ impl<R: Read + Seek> Walker<R> {
 
     fn external_location(&mut self, message: Span) -> Result<Option<String>, Reason> {
         let (mut key, mut value) = (String::new(), String::new());
-        while let Some(field) = self.wire.next(message)? {
-            let field = Checked { message: "StringStringEntryProto", field };
+        while let Some(field) = self.walk.next(message, "StringStringEntryProto")? {
             match field.number() {
-                1 => key = self.text(field.bytes()?, MAX_NAME)?,
-                2 => value = self.text(field.bytes()?, MAX_NAME)?,
-                _ => self.skip(field)?,
+                1 => key = self.walk.text(field.bytes()?, MAX_NAME)?,
+                2 => value = self.walk.text(field.bytes()?, MAX_NAME)?,
+                _ => self.walk.skip(field)?,
             }
         }
         Ok((key == "location").then_some(value))
     }
+}
 
-    fn value_info(&mut self, message: Span) -> Result<ValueInfo, Reason> {
-        self.count("inputs and outputs")?;
-        let mut info = ValueInfo::default();
-        while let Some(field) = self.wire.next(message)? {
-            let field = Checked { message: "ValueInfoProto", field };
-            match field.number() {
-                1 => info.name = self.text(field.bytes()?, MAX_NAME)?,
-                2 => self.value_type(field.bytes()?, &mut info)?,
-                _ => self.skip(field)?,
+/// An input or output.
+pub(crate) fn value_info<R: Read + Seek>(walk: &mut Walk<R>, message: Span) -> Result<ValueInfo, Reason> {
+    walk.count("inputs and outputs")?;
+    let mut info = ValueInfo::default();
+    while let Some(field) = walk.next(message, "ValueInfoProto")? {
+        match field.number() {
+            1 => info.name = walk.text(field.bytes()?, MAX_NAME)?,
+            2 => value_type(walk, field.bytes()?, &mut info)?,
+            _ => walk.skip(field)?,
+        }
+    }
+    Ok(info)
+}
+
+fn value_type<R: Read + Seek>(walk: &mut Walk<R>, message: Span, info: &mut ValueInfo) -> Result<(), Reason> {
+    while let Some(field) = walk.next(message, "TypeProto")? {
+        match field.number() {
+            1 => tensor_type(walk, field.bytes()?, info)?,
+            _ => walk.skip(field)?,
+        }
+    }
+    Ok(())
+}
+
+fn tensor_type<R: Read + Seek>(walk: &mut Walk<R>, message: Span, info: &mut ValueInfo) -> Result<(), Reason> {
+    while let Some(field) = walk.next(message, "TypeProto.Tensor")? {
+        match field.number() {
+            1 => info.element = Some(ElementType(field.int()? as i32)),
+            2 => {
+                let dims = shape(walk, field.bytes()?)?;
+                info.dims = Some(dims);
             }
+            _ => walk.skip(field)?,
         }
-        Ok(info)
     }
+    Ok(())
+}
 
-    fn value_type(&mut self, message: Span, info: &mut ValueInfo) -> Result<(), Reason> {
-        while let Some(field) = self.wire.next(message)? {
-            let field = Checked { message: "TypeProto", field };
-            match field.number() {
-                1 => self.tensor_type(field.bytes()?, info)?,
-                _ => self.skip(field)?,
+fn shape<R: Read + Seek>(walk: &mut Walk<R>, message: Span) -> Result<Vec<Dim>, Reason> {
+    let mut dims = Vec::new();
+    while let Some(field) = walk.next(message, "TensorShapeProto")? {
+        match field.number() {
+            1 => {
+                walk.count("axes")?;
+                dims.push(dim(walk, field.bytes()?)?);
             }
+            _ => walk.skip(field)?,
         }
-        Ok(())
     }
+    Ok(dims)
+}
 
-    fn tensor_type(&mut self, message: Span, info: &mut ValueInfo) -> Result<(), Reason> {
-        while let Some(field) = self.wire.next(message)? {
-            let field = Checked { message: "TypeProto.Tensor", field };
-            match field.number() {
-                1 => info.element = Some(ElementType(field.int()? as i32)),
-                2 => {
-                    let dims = self.shape(field.bytes()?)?;
-                    info.dims = Some(dims);
-                }
-                _ => self.skip(field)?,
-            }
+fn dim<R: Read + Seek>(walk: &mut Walk<R>, message: Span) -> Result<Dim, Reason> {
+    let mut dim = Dim::Unknown;
+    while let Some(field) = walk.next(message, "TensorShapeProto.Dimension")? {
+        match field.number() {
+            1 => dim = Dim::Fixed(field.int()?),
+            2 => dim = Dim::Named(walk.text(field.bytes()?, MAX_NAME)?),
+            _ => walk.skip(field)?,
         }
-        Ok(())
     }
-
-    fn shape(&mut self, message: Span) -> Result<Vec<Dim>, Reason> {
-        let mut dims = Vec::new();
-        while let Some(field) = self.wire.next(message)? {
-            let field = Checked { message: "TensorShapeProto", field };
-            match field.number() {
-                1 => {
-                    self.count("axes")?;
-                    dims.push(self.dim(field.bytes()?)?);
-                }
-                _ => self.skip(field)?,
-            }
-        }
-        Ok(dims)
-    }
-
-    fn dim(&mut self, message: Span) -> Result<Dim, Reason> {
-        let mut dim = Dim::Unknown;
-        while let Some(field) = self.wire.next(message)? {
-            let field = Checked { message: "TensorShapeProto.Dimension", field };
-            match field.number() {
-                1 => dim = Dim::Fixed(field.int()?),
-                2 => dim = Dim::Named(self.text(field.bytes()?, MAX_NAME)?),
-                _ => self.skip(field)?,
-            }
-        }
-        Ok(dim)
-    }
-
-    fn text(&mut self, span: Span, limit: u64) -> Result<String, Reason> {
-        self.text += span.len;
-        if self.text > MAX_TEXT {
-            return Err(Reason::TooMuchText);
-        }
-        Ok(self.wire.text(span, limit)?)
-    }
-
-    fn skip(&mut self, field: Checked) -> Result<(), Reason> {
-        if let FieldValue::Bytes(span) = field.field.value {
-            self.wire.skip(span)?;
-        }
-        Ok(())
-    }
-
-    fn count(&mut self, what: &'static str) -> Result<(), Reason> {
-        self.n_items += 1;
-        if self.n_items > MAX_ITEMS { Err(Reason::TooMany { what }) } else { Ok(()) }
-    }
+    Ok(dim)
 }
 
 /// A tensor's head.
@@ -451,37 +371,4 @@ struct TensorInfo {
     name: String,
     element: ElementType,
     bytes: u64,
-}
-
-/// A field that knows which message it is of.
-#[derive(Clone, Copy)]
-struct Checked {
-    message: &'static str,
-    field: Field,
-}
-
-impl Checked {
-    fn number(self) -> u64 {
-        self.field.number
-    }
-
-    fn int(self) -> Result<i64, Reason> {
-        match self.field.value {
-            FieldValue::Varint(value) => Ok(value as i64),
-            FieldValue::Fixed => Err(self.kind("fixed", "a varint")),
-            FieldValue::Bytes(_) => Err(self.kind("bytes", "a varint")),
-        }
-    }
-
-    fn bytes(self) -> Result<Span, Reason> {
-        match self.field.value {
-            FieldValue::Bytes(span) => Ok(span),
-            FieldValue::Varint(_) => Err(self.kind("a varint", "bytes")),
-            FieldValue::Fixed => Err(self.kind("fixed", "bytes")),
-        }
-    }
-
-    fn kind(self, found: &'static str, expected: &'static str) -> Reason {
-        Reason::Kind { message: self.message, field: self.field.number, found, expected }
-    }
 }

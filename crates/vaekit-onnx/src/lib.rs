@@ -41,7 +41,6 @@
 #![forbid(unsafe_code)]
 
 mod digest;
-#[cfg(not(target_arch = "wasm32"))]
 mod folder;
 mod folding;
 mod graph;
@@ -49,23 +48,28 @@ mod inspect;
 mod manifest;
 mod names;
 mod network;
+pub mod ops;
 mod precision;
 mod proto;
 #[cfg(test)]
 #[path = "../tests/it/vaes.rs"]
 mod vaes;
+mod walk;
 mod wire;
 mod write;
 
-#[cfg(not(target_arch = "wasm32"))]
-pub use folder::{FolderError, FolderWriter, ModelFile, ModelFolder, OpenError, OpenReason};
+pub use folder::{
+    Disk, Files, FolderError, FolderWriter, MANIFEST, ModelFile, ModelFolder, OpenError, OpenReason, ReadSeek,
+    config_entry, config_text, model_entry,
+};
 pub use folding::{FIXED_MARGIN, FOLDED_MARGIN, Folding, RangeError, Ranges};
-pub use inspect::{Dim, Initializers, InspectError, ModelInfo, ValueInfo};
+pub use inspect::{Dim, Initializers, ModelInfo, ValueInfo};
 pub use manifest::{
     FORMAT_VERSION, Facts, FileEntry, Hints, Manifest, ManifestError, OPSET, Source, SourceFile, Verification,
 };
 pub use names::{LATENT_PARAMETERS, LATENT_SAMPLE, SAMPLE};
 pub use precision::{ElementType, Precision};
+pub use walk::InspectError;
 pub use write::{Export, METADATA_KEY, Progress, WriteError, Written, write_model};
 
 /// Values that are converted at a time.

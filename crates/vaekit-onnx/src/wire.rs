@@ -13,8 +13,8 @@ pub(crate) struct Field {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FieldValue {
     Varint(u64),
-    /// Four or eight bytes, which nothing here looks at.
-    Fixed,
+    /// Four or eight bytes, little endian.
+    Fixed(u64),
     /// A string, bytes, packed numbers or a message, from the reader's position on.
     Bytes(Span),
 }
@@ -119,10 +119,23 @@ impl<R: Read + Seek> Wire<R> {
         Err(WireError::NoField { at: start })
     }
 
+    /// Fills `bytes`, which are no longer than what is left of the value being read.
+    pub(crate) fn bytes(&mut self, bytes: &mut [u8]) -> Result<(), WireError> {
+        self.reader.read_exact(bytes)?;
+        self.at += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// The next of a value's packed varints; nothing at its end.
+    pub(crate) fn packed(&mut self, span: Span) -> Result<Option<u64>, WireError> {
+        if self.at < span.end { self.varint(span).map(Some) } else { Ok(None) }
+    }
+
     fn fixed(&mut self, len: u64, message: Span) -> Result<FieldValue, WireError> {
-        let span = self.span(len, message)?;
-        self.skip(span)?;
-        Ok(FieldValue::Fixed)
+        self.span(len, message)?;
+        let mut bytes = [0; 8];
+        self.bytes(&mut bytes[..len as usize])?;
+        Ok(FieldValue::Fixed(u64::from_le_bytes(bytes)))
     }
 
     fn span(&self, len: u64, message: Span) -> Result<Span, WireError> {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ort::logging::{LogLevel, LoggerFunction};
+use vaekit::Failure;
 
 thread_local! {
     /// The last error that ONNX Runtime logged on this thread. Some failures are told only there.
@@ -38,6 +39,16 @@ pub(crate) fn of<R>(error: &ort::Error<R>) -> String {
     }
 }
 
+/// A reason that [`of`] gave, by kind.
+pub(crate) fn failure(reason: String) -> Failure {
+    match reason.strip_prefix(OUT_OF_MEMORY) {
+        Some(reason) => Failure::OutOfMemory(reason.to_owned()),
+        None => Failure::Other(reason),
+    }
+}
+
+/// How the reason begins where memory ran out.
+const OUT_OF_MEMORY: &str = "out of memory: ";
 /// Phrases that end what only ONNX Runtime's developers want to know.
 const PREAMBLES: [&str; 5] =
     ["Status Message: ", "with error: ", "[OpenVINO] ", " was false. ", "[ONNXRuntimeError] : "];
@@ -81,7 +92,7 @@ fn useful(message: &str) -> String {
     }
     let lower = message.to_ascii_lowercase();
     if MEMORY.iter().any(|phrase| lower.contains(phrase)) {
-        return format!("out of memory: {line}");
+        return format!("{OUT_OF_MEMORY}{line}");
     }
     line.to_string()
 }

@@ -10,7 +10,7 @@ use ndarray::{ArrayView4, ArrayViewMut4};
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 use ort::value::{Outlet, TensorElementType, TensorRef, TensorRefMut, ValueType};
 use serde::Serialize;
-use vaekit::{Engine, RunError, RunFuture, Session};
+use vaekit::{Engine, Observer, RunError, RunFuture, Session, ask};
 
 use crate::library::{Library, Runtime};
 use crate::options::Options;
@@ -161,6 +161,27 @@ impl OrtSession {
         open(runtime, Model::File(path.as_ref()), options)
     }
 
+    /// Opens a `model.onnx` as [`Choice::Auto`] does, but on no CPU, for callers that have a faster engine for CPUs.
+    ///
+    /// # Errors
+    /// Every provider that was tried, and why it does not work here.
+    pub fn open_on_gpu(
+        runtime: &Runtime,
+        path: impl AsRef<Path>,
+        options: &Options,
+    ) -> Result<(OrtSession, Report), Vec<Skipped>> {
+        let start = Instant::now();
+        let mut skipped = Vec::new();
+        match open_on_gpu(runtime, Model::File(path.as_ref()), options, &mut skipped) {
+            Some((provider, (session, on_cpu))) => {
+                let engine = session.engine.clone();
+                let seconds = start.elapsed().as_secs_f64();
+                Ok((session, Report { engine, provider, skipped, on_cpu, seconds }))
+            }
+            None => Err(skipped),
+        }
+    }
+
     /// As [`OrtSession::open`], from the bytes of a file.
     ///
     /// # Errors
@@ -190,18 +211,31 @@ fn open_best(
     options: &Options,
     skipped: &mut Vec<Skipped>,
 ) -> Result<(Provider, Opened), OpenError> {
+    if let Some(opened) = open_on_gpu(runtime, model, options, skipped) {
+        return Ok(opened);
+    }
+    let options = Options { device: None, ..options.clone() };
+    Ok((Provider::Cpu, open_on(runtime, model, Provider::Cpu, &options)?))
+}
+
+/// Opens on the first provider of this system's order that works.
+fn open_on_gpu(
+    runtime: &Runtime,
+    model: Model<'_>,
+    options: &Options,
+    skipped: &mut Vec<Skipped>,
+) -> Option<(Provider, Opened)> {
     for &provider in Choice::order(std::env::consts::OS) {
         let options = for_auto(provider, options);
         let opened = must_have_gpu(runtime, provider)
             .and_then(|()| probe::probe(runtime, provider, &options))
             .and_then(|()| open_on(runtime, model, provider, &options));
         match opened {
-            Ok(opened) => return Ok((provider, opened)),
+            Ok(opened) => return Some((provider, opened)),
             Err(error) => skipped.push(Skipped { provider, reason: error.to_string() }),
         }
     }
-    let options = Options { device: None, ..options.clone() };
-    Ok((Provider::Cpu, open_on(runtime, model, Provider::Cpu, &options)?))
+    None
 }
 
 /// OpenVINO's CPU is no reason to leave ONNX Runtime's own: `auto` wants its GPU.
@@ -346,10 +380,17 @@ impl Session for OrtSession {
 
     /// Does all its work when first polled. An input in standard layout is not copied, and what is computed in the computer's
     /// own memory is written straight into `output`; a GPU's result is fetched, compared and copied.
-    fn run<'a>(&'a mut self, input: ArrayView4<'a, f32>, output: ArrayViewMut4<'a, f32>) -> RunFuture<'a> {
+    fn run<'a>(
+        &'a mut self,
+        input: ArrayView4<'a, f32>,
+        output: ArrayViewMut4<'a, f32>,
+        observer: &'a mut dyn Observer,
+    ) -> RunFuture<'a> {
         Box::pin(async move {
             let shape = input.shape().to_vec();
-            self.run_now(input, output).map_err(|reason| RunError::new(&self.engine, &shape, reason))
+            let asked = ask(observer).await;
+            let run = asked.and_then(|()| self.run_now(input, output).map_err(reason::failure));
+            run.map_err(|failure| RunError::new(&self.engine, &shape, failure))
         })
     }
 }

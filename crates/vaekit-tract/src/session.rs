@@ -4,7 +4,7 @@ use std::num::NonZero;
 
 use ndarray::{ArrayView3, ArrayView4, ArrayViewMut3, ArrayViewMut4, Axis};
 use tract_onnx::{prelude::*, tract_core::tract_linalg::multithread::Executor};
-use vaekit::{Engine, RunError, RunFuture, Session};
+use vaekit::{Engine, Failure, Observer, RunError, RunFuture, Session, ask};
 
 use crate::{
     guard::guarded,
@@ -114,10 +114,17 @@ impl Session for TractSession {
         &self.engine
     }
 
-    fn run<'a>(&'a mut self, input: ArrayView4<'a, f32>, output: ArrayViewMut4<'a, f32>) -> RunFuture<'a> {
+    fn run<'a>(
+        &'a mut self,
+        input: ArrayView4<'a, f32>,
+        output: ArrayViewMut4<'a, f32>,
+        observer: &'a mut dyn Observer,
+    ) -> RunFuture<'a> {
         Box::pin(async move {
             let shape = input.shape().to_vec();
-            self.run_batch(input, output).map_err(|reason| RunError::new(&self.engine, &shape, reason))
+            let asked = ask(observer).await;
+            let run = asked.and_then(|()| self.run_batch(input, output).map_err(Failure::Other));
+            run.map_err(|failure| RunError::new(&self.engine, &shape, failure))
         })
     }
 }

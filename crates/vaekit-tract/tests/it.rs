@@ -124,7 +124,7 @@ fn open(model: &ModelProto) -> TractSession {
 fn check(session: &mut TractSession, input: ArrayView4<'_, f32>) {
     let expected = by_hand(input);
     let mut output = Array4::from_elem(expected.dim(), f32::NAN);
-    block_on(session.run(input, output.view_mut())).unwrap();
+    block_on(session.run(input, output.view_mut(), &mut ())).unwrap();
     assert_eq!(output, expected);
 }
 
@@ -135,7 +135,8 @@ fn check_open_error(bytes: &[u8], expected: &str) {
 
 fn check_run_error(input: (usize, usize, usize, usize), output: (usize, usize, usize, usize), expected: &str) {
     let mut output = Array4::zeros(output);
-    let error = block_on(open(&model(DataType::Float)).run(ramp(input).view(), output.view_mut())).unwrap_err();
+    let error =
+        block_on(open(&model(DataType::Float)).run(ramp(input).view(), output.view_mut(), &mut ())).unwrap_err();
     assert!(error.to_string().ends_with(expected), "{error}");
 }
 
@@ -162,7 +163,7 @@ fn input_views_and_pieces_of_outputs() {
     check(&mut open(&model(DataType::Float)), whole.slice(s![1.., .., 2..6, 1..;2]));
     let mut output = Array4::zeros((3, 2, 8, 8));
     let piece = whole.slice(s![..1, .., ..4, ..4]);
-    block_on(open(&model(DataType::Float)).run(piece, output.slice_mut(s![1..2, .., .., ..]))).unwrap();
+    block_on(open(&model(DataType::Float)).run(piece, output.slice_mut(s![1..2, .., .., ..]), &mut ())).unwrap();
     assert_eq!(output.slice(s![1..2, .., .., ..]), by_hand(piece));
 }
 
@@ -196,7 +197,7 @@ fn f16_statistics_count_beyond_the_range_of_f16() {
     graph.node = vec![node("InstanceNormalization", &["sample", "ones", "zeros"], "moments", vec![])];
     let input = ramp((1, 3, 300, 300));
     let mut output = Array4::zeros(input.dim());
-    block_on(open(&model).run(input.view(), output.view_mut())).unwrap();
+    block_on(open(&model).run(input.view(), output.view_mut(), &mut ())).unwrap();
     for plane in output.slice(s![0, .., .., ..]).outer_iter() {
         assert!(plane.mean().unwrap().abs() < 1e-3);
         assert!((plane.std(0.0) - 1.0).abs() < 1e-3);
@@ -274,7 +275,9 @@ fn an_unknown_operator_is_named() {
     let result = TractSession::open(&model.encode_to_vec(), &Options::default());
     let error = match result {
         Err(error) => error.to_string(),
-        Ok(mut session) => block_on(session.run(ramp((1, 3, 1, 1)).view(), output.view_mut())).unwrap_err().to_string(),
+        Ok(mut session) => {
+            block_on(session.run(ramp((1, 3, 1, 1)).view(), output.view_mut(), &mut ())).unwrap_err().to_string()
+        }
     };
     assert!(error.contains("Upsidedown"), "{error}");
 }
@@ -302,7 +305,7 @@ proptest! {
         let options = Options { threads: std::num::NonZero::new(1) };
         if let Ok(mut session) = TractSession::open(&bytes, &options) {
             let mut output = Array4::zeros((1, 2, 8, 12));
-            let _ = block_on(session.run(ramp((1, 3, 4, 6)).view(), output.view_mut()));
+            let _ = block_on(session.run(ramp((1, 3, 4, 6)).view(), output.view_mut(), &mut ()));
         }
     }
 }

@@ -189,6 +189,20 @@ impl LatentSpace {
         Ok(Latents { data, domain: to })
     }
 
+    /// Why latents of this space are none of `other`. A scaling that is not known is no reason.
+    pub fn misfit(&self, other: &LatentSpace) -> Option<String> {
+        if self.channels != other.channels {
+            return Some(format!("its latents have {} channels, not {}", self.channels, other.channels));
+        }
+        if self.downsample_factor != other.downsample_factor {
+            return Some(format!("its factor is {}, not {}", self.downsample_factor, other.downsample_factor));
+        }
+        match (&self.scaling, &other.scaling) {
+            (Some(ours), Some(theirs)) if ours != theirs => Some(format!("its scaling is {ours}, not {theirs}")),
+            _ => None,
+        }
+    }
+
     /// Whether the latents' shape is one this space has.
     ///
     /// # Errors

@@ -20,6 +20,6 @@ pub use images::{ImageError, Images, Sample};
 pub use latent_space::{Domain, LatentError, LatentSpace, Latents, Scaling, pack, unpack};
 pub use pollster::block_on;
 pub use posterior::{LOGVAR_RANGE, Posterior};
-pub use session::{Engine, MaybeSend, RunError, RunFuture, Session};
+pub use session::{Engine, Failure, MaybeSend, Observer, Progress, RunError, RunFuture, Session, StepFuture, ask};
 pub use vae::{Vae, VaeError};
 pub use weights::{Weights, WeightsError};

@@ -1,5 +1,6 @@
 //! What a runtime implements: one graph that turns an array into an array.
 
+use std::ops::ControlFlow;
 use std::pin::Pin;
 
 use ndarray::{ArrayView4, ArrayViewMut4};
@@ -33,9 +34,59 @@ pub trait Session: MaybeSend {
 
     /// Runs the graph on `input` `[N, C, H, W]` (f32) and fills `output` `[N, C', H', W']` (f32), which is in standard layout.
     ///
+    /// The observer is asked between two steps. A runtime that runs a graph in one go asks it once, before.
+    ///
     /// # Errors
-    /// [`RunError`] if the runtime fails, runs out of memory, or gives another shape than `output` has.
-    fn run<'a>(&'a mut self, input: ArrayView4<'a, f32>, output: ArrayViewMut4<'a, f32>) -> RunFuture<'a>;
+    /// [`RunError`] if the runtime fails, runs out of memory, gives another shape than `output` has, or the observer ended
+    /// the run; the session can be run again.
+    fn run<'a>(
+        &'a mut self,
+        input: ArrayView4<'a, f32>,
+        output: ArrayViewMut4<'a, f32>,
+        observer: &'a mut dyn Observer,
+    ) -> RunFuture<'a>;
+}
+
+/// How far a run is, in multiply-adds or whatever is proportional to the time that is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What is done.
+    pub done: u64,
+    /// What there is to do.
+    pub total: u64,
+}
+
+/// The future of an observer's answer. `Send` natively; in a browser it may hold JavaScript values.
+#[cfg(not(target_arch = "wasm32"))]
+pub type StepFuture<'a> = Pin<Box<dyn Future<Output = ControlFlow<()>> + Send + 'a>>;
+/// The future of an observer's answer. `Send` natively; in a browser it may hold JavaScript values.
+#[cfg(target_arch = "wasm32")]
+pub type StepFuture<'a> = Pin<Box<dyn Future<Output = ControlFlow<()>> + 'a>>;
+
+/// Watches a run, and may end it.
+///
+/// Its answer is awaited, so that in a browser the event loop can turn between two steps and a wish to cancel be heard.
+pub trait Observer: MaybeSend {
+    /// Told before each step; [`ControlFlow::Break`] ends the run.
+    fn step(&mut self, progress: Progress) -> StepFuture<'_>;
+}
+
+/// Lets everything run to its end.
+impl Observer for () {
+    fn step(&mut self, _: Progress) -> StepFuture<'_> {
+        Box::pin(std::future::ready(ControlFlow::Continue(())))
+    }
+}
+
+/// Asks the observer of a run that has only one step.
+///
+/// # Errors
+/// [`Failure::Cancelled`] if it says so.
+pub async fn ask(observer: &mut dyn Observer) -> Result<(), Failure> {
+    match observer.step(Progress { done: 0, total: 1 }).await {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Failure::Cancelled),
+    }
 }
 
 /// What a session runs on, for people and for reports.
@@ -57,19 +108,45 @@ impl std::fmt::Display for Engine {
 
 /// A run that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("{engine} could not run the graph on {input:?}: {reason}")]
+#[error("{engine} could not run the graph on {input:?}: {failure}")]
 pub struct RunError {
     /// The engine, as [`Engine`] prints.
     pub engine: String,
     /// Shape of the input.
     pub input: Vec<usize>,
-    /// What the runtime said.
-    pub reason: String,
+    /// Why.
+    pub failure: Failure,
+}
+
+/// Why a run failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// An [`Observer`] ended it.
+    #[error("cancelled")]
+    Cancelled,
+    /// There is not enough memory; a smaller picture or tile may fit.
+    #[error("out of memory: {0}")]
+    OutOfMemory(String),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Failure::Other(reason)
+    }
+}
+
+impl From<&str> for Failure {
+    fn from(reason: &str) -> Self {
+        Failure::Other(reason.to_owned())
+    }
 }
 
 impl RunError {
     /// A failure of `engine` on an input of this shape.
-    pub fn new(engine: &Engine, input: &[usize], reason: impl std::fmt::Display) -> Self {
-        RunError { engine: engine.to_string(), input: input.to_vec(), reason: reason.to_string() }
+    pub fn new(engine: &Engine, input: &[usize], failure: impl Into<Failure>) -> Self {
+        RunError { engine: engine.to_string(), input: input.to_vec(), failure: failure.into() }
     }
 }

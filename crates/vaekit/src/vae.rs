@@ -6,7 +6,7 @@ use crate::config::{Half, VaeConfig};
 use crate::images::Images;
 use crate::latent_space::{LatentError, Latents};
 use crate::posterior::Posterior;
-use crate::session::{Engine, RunError, Session};
+use crate::session::{Engine, Observer, RunError, Session};
 
 /// A VAE that is ready to run: a config, and a session for each half that is there.
 pub struct Vae {
@@ -88,6 +88,14 @@ impl Vae {
     /// # Errors
     /// [`VaeError`] if there is no encoder, no pixel, the runtime fails, or the moments are not finite.
     pub async fn encode(&mut self, images: &Images) -> Result<Posterior, VaeError> {
+        self.encode_with(images, &mut ()).await
+    }
+
+    /// [`encode`](Self::encode), watched.
+    ///
+    /// # Errors
+    /// Those of [`encode`](Self::encode), and [`Failure::Cancelled`](crate::Failure::Cancelled).
+    pub async fn encode_with(&mut self, images: &Images, observer: &mut dyn Observer) -> Result<Posterior, VaeError> {
         let space = &self.config.latents;
         let session = self.encoder.as_mut().ok_or(VaeError::NoHalf { half: Half::Encoder })?;
         if images.data.is_empty() {
@@ -98,7 +106,7 @@ impl Vae {
         let (n, _, height, width) = input.dim();
         let factor = space.downsample_factor;
         let shape = [n, self.config.encoder_out_channels(), height / factor, width / factor];
-        let moments = run(session.as_mut(), Half::Encoder, input, shape).await?;
+        let moments = run(session.as_mut(), Half::Encoder, input, shape, observer).await?;
         Ok(Posterior::new(moments, space.channels, space.native))
     }
 
@@ -107,12 +115,20 @@ impl Vae {
     /// # Errors
     /// [`VaeError`] if there is no decoder, the latents do not fit this VAE, the runtime fails, or the image is not finite.
     pub async fn decode(&mut self, latents: Latents) -> Result<Images, VaeError> {
+        self.decode_with(latents, &mut ()).await
+    }
+
+    /// [`decode`](Self::decode), watched.
+    ///
+    /// # Errors
+    /// Those of [`decode`](Self::decode), and [`Failure::Cancelled`](crate::Failure::Cancelled).
+    pub async fn decode_with(&mut self, latents: Latents, observer: &mut dyn Observer) -> Result<Images, VaeError> {
         let space = &self.config.latents;
         let session = self.decoder.as_mut().ok_or(VaeError::NoHalf { half: Half::Decoder })?;
         let input = space.to_native(latents)?;
         let (n, _, h, w) = input.dim();
         let shape = [n, 3, h * space.downsample_factor, w * space.downsample_factor];
-        let data = run(session.as_mut(), Half::Decoder, input.view(), shape).await?;
+        let data = run(session.as_mut(), Half::Decoder, input.view(), shape, observer).await?;
         Ok(Images { data })
     }
 }
@@ -122,9 +138,10 @@ async fn run(
     half: Half,
     input: ArrayView4<'_, f32>,
     output_shape: [usize; 4],
+    observer: &mut dyn Observer,
 ) -> Result<Array4<f32>, VaeError> {
     let mut output = Array4::zeros(output_shape);
-    session.run(input, output.view_mut()).await?;
+    session.run(input, output.view_mut(), observer).await?;
     let count = output.iter().filter(|value| !value.is_finite()).count();
     if count > 0 {
         let input_is_finite = input.iter().all(|value| value.is_finite());
@@ -148,7 +165,12 @@ mod tests {
             &self.0
         }
 
-        fn run<'a>(&'a mut self, input: ArrayView4<'a, f32>, mut output: ArrayViewMut4<'a, f32>) -> RunFuture<'a> {
+        fn run<'a>(
+            &'a mut self,
+            input: ArrayView4<'a, f32>,
+            mut output: ArrayViewMut4<'a, f32>,
+            _: &'a mut dyn Observer,
+        ) -> RunFuture<'a> {
             let first = input[(0, 0, 0, 0)];
             output.iter_mut().enumerate().for_each(|(i, value)| *value = first + i as f32);
             Box::pin(std::future::ready(Ok(())))

@@ -1,7 +1,9 @@
 //! `cargo xtask bench`: speed and memory, beside the peers, in one run.
 
-mod native;
+mod cpu;
+mod profile;
 mod random_vae;
+mod report;
 
 use anyhow::Result;
 use vaekit_cli::ui::Ui;
@@ -9,12 +11,12 @@ use vaekit_cli::ui::Ui;
 /// What to measure.
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
-    /// Conversion, and vaekit on ONNX Runtime and tract beside bare ONNX Runtime
-    Native(native::Args),
+    /// Conversion, and vaekit's CPU engine beside bare ONNX Runtime and tract
+    Cpu(cpu::Args),
 }
 
 pub(crate) fn run(command: &Command, ui: &Ui) -> Result<()> {
     match command {
-        Command::Native(args) => native::run(args, ui),
+        Command::Cpu(args) => cpu::run(args, ui),
     }
 }

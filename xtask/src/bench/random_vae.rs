@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 use vaekit::{
     Domain, Half, Kl, KlClass, KlHalf, LatentSpace, Network, Scaling, Tiny, TinyDecoder, TinyEncoder, VaeConfig, arch,
@@ -14,7 +14,7 @@ use vaekit::{
 use vaekit_reference::Noise;
 
 /// The VAEs that are measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Shape {
     /// Stable Diffusion's AutoencoderKL, 83.7 M parameters.

@@ -7,14 +7,16 @@ use anyhow::{Context, Result, bail, ensure};
 use ndarray::{Axis, Slice, concatenate};
 use serde::Serialize;
 use vaekit::{Domain, Half, Images, LatentSpace, Latents, block_on};
-use vaekit_latents::{Format, ImageSize, Precision, Provenance, ReadOptions};
+use vaekit_latents::{Format, ImageSize, LatentFile, Precision, Provenance, ReadOptions};
 use vaekit_onnx::ModelFolder;
 
-use crate::args::DecodeArgs;
+use crate::args::{ChoiceArgs, DecodeArgs};
 use crate::failure::{Kind, OfKind};
+use crate::made_by::{self, Found};
 use crate::outputs::{self, Run};
 use crate::picture::{self, Extras};
 use crate::ui::{Stages, Ui};
+use crate::watch::Watch;
 use crate::{engine, files, locate};
 
 /// What was decoded.
@@ -23,6 +25,8 @@ pub struct DecodeReport {
     /// What ran.
     #[serde(flatten)]
     pub run: Run,
+    /// Why this VAE, where none was asked for.
+    pub chosen: Option<String>,
     /// Each picture.
     pub files: Vec<Decoded>,
 }
@@ -57,14 +61,15 @@ struct Item<'a> {
 pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<DecodeReport> {
     let outputs = outputs::paths(&args.files, &args.output, &["png"])?;
     let mut seconds = Stages::default();
-    let folder = seconds.time("convert", || locate::locate(&args.vae, ui))?;
+    let read_all = || args.files.iter().map(|file| read(file, args)).collect::<Result<Vec<_>>>();
+    let files = seconds.time("read", read_all)?;
+    let (folder, reason) = seconds.time("convert", || vae(args, &files, ui))?;
     let mut items = Vec::new();
-    for (file, output) in args.files.iter().zip(&outputs) {
-        items.extend(seconds.time("read", || read(file, output, args, &folder, ui))?);
+    for ((file, output), latents) in args.files.iter().zip(&outputs).zip(files) {
+        items.extend(fit(file, output, latents, args, &folder, ui)?);
     }
     let mut opened = seconds.time("open", || engine::open(&folder, &[Half::Decoder], &args.vae.engine, ui))?;
 
-    let bar = ui.bar("decoding", items.len() as u64);
     let mut decoded = Vec::new();
     let alike = |a: &Item<'_>, b: &Item<'_>| {
         a.latents.domain == b.latents.domain && a.latents.data.dim() == b.latents.data.dim()
@@ -72,7 +77,9 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<DecodeReport> {
     for batch in items.chunk_by(alike).flat_map(|run| run.chunks(args.batch.max(1))) {
         let views: Vec<_> = batch.iter().map(|item| item.latents.data.view()).collect();
         let latents = Latents { data: concatenate(Axis(0), &views)?, domain: batch[0].latents.domain };
-        let images = seconds.time("decode", || block_on(opened.vae.decode(latents)))?;
+        let mut watch = Watch::batch("decoding", decoded.len(), batch.len(), items.len(), ui);
+        let images = seconds.time("decode", || block_on(opened.vae.decode_with(latents, &mut watch)))?;
+        drop(watch);
         if let Some(path) = &args.dump {
             dump(&images, path, items.len())?;
         }
@@ -86,23 +93,46 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<DecodeReport> {
             let (height, width) = image.size();
             let (latents, image) = (item.file.to_owned(), item.output.clone());
             decoded.push(Decoded { latents, image, width, height, domain: item.latents.domain });
-            bar.inc(1);
         }
     }
-    bar.finish_and_clear();
-    Ok(DecodeReport { run: Run::new(&folder, opened.report, seconds), files: decoded })
+    Ok(DecodeReport { run: Run::new(&folder, opened.report, seconds), chosen: reason, files: decoded })
 }
 
-/// The latents of one file, one item each.
-fn read<'a>(file: &'a Path, output: &Path, args: &DecodeArgs, folder: &ModelFolder, ui: &Ui) -> Result<Vec<Item<'a>>> {
-    let read = || -> Result<Vec<Item<'a>>> {
+fn read(file: &Path, args: &DecodeArgs) -> Result<LatentFile> {
+    let read = || -> Result<LatentFile> {
         let bytes = fs::read(file)?;
         let options = ReadOptions {
             domain: args.latents.map(Domain::from),
             token_size: args.token_size,
             tensor: args.tensor.clone(),
         };
-        let found = vaekit_latents::read(&file.to_string_lossy(), &bytes, &options)?;
+        Ok(vaekit_latents::read(&file.to_string_lossy(), &bytes, &options)?)
+    };
+    read().with_context(|| format!("cannot decode {}", file.display())).of_kind(Kind::BadInput)
+}
+
+/// The VAE that is asked for, else the one that made the latents, and why that one.
+fn vae(args: &DecodeArgs, files: &[LatentFile], ui: &Ui) -> Result<(ModelFolder, Option<String>)> {
+    let ChoiceArgs { vae, of, .. } = &args.vae.choice;
+    if vae.is_some() || of.is_some() {
+        return Ok((locate::locate(&args.vae, ui)?, None));
+    }
+    let of_files = args.files.iter().map(PathBuf::as_path).zip(files.iter().map(|file| file.provenance.as_ref()));
+    let Found { folder, reason } = made_by::find(&of_files.collect::<Vec<_>>(), &args.vae, ui)?;
+    ui.note(format_args!("decoding with `{}`: {reason}", locate::name(&folder)));
+    Ok((folder, Some(reason)))
+}
+
+/// The latents of one file, one item each.
+fn fit<'a>(
+    file: &'a Path,
+    output: &Path,
+    found: LatentFile,
+    args: &DecodeArgs,
+    folder: &ModelFolder,
+    ui: &Ui,
+) -> Result<Vec<Item<'a>>> {
+    let fit = || -> Result<Vec<Item<'a>>> {
         let provenance = found.provenance.clone().unwrap_or_default();
         if !args.force {
             check_fit(&provenance, folder)?;
@@ -124,7 +154,7 @@ fn read<'a>(file: &'a Path, output: &Path, args: &DecodeArgs, folder: &ModelFold
         };
         Ok((0..n).map(item).collect())
     };
-    read().with_context(|| format!("cannot decode {}", file.display())).of_kind(Kind::BadInput)
+    fit().with_context(|| format!("cannot decode {}", file.display())).of_kind(Kind::BadInput)
 }
 
 /// `NAME-3.png`

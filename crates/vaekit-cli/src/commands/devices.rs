@@ -12,6 +12,8 @@ pub struct DevicesReport {
     pub onnxruntime_error: Option<String>,
     /// ONNX Runtime's execution providers.
     pub providers: Vec<Device>,
+    /// vaekit's own engine, which is always there.
+    pub cpu: vaekit::Engine,
     /// tract, which is always there.
     pub tract: vaekit::Engine,
 }
@@ -23,6 +25,7 @@ pub fn run() -> DevicesReport {
         onnxruntime: runtime.as_ref().ok().map(|runtime| runtime.library().clone()),
         onnxruntime_error: runtime.as_ref().err().map(ToString::to_string),
         providers: runtime.as_ref().map(vaekit_ort::devices).unwrap_or_default(),
+        cpu: vaekit_cpu::engine(),
         tract: vaekit_tract::engine(),
     }
 }
@@ -43,6 +46,8 @@ impl std::fmt::Display for DevicesReport {
                 Some(reason) => writeln!(f, "  {name:<14} no: {reason}")?,
             }
         }
+        writeln!(f, "{} {}", self.cpu.name, self.cpu.version)?;
+        writeln!(f, "  {:<14} works", self.cpu.provider)?;
         writeln!(f, "{} {}", self.tract.name, self.tract.version)?;
         write!(f, "  {:<14} works", self.tract.provider)
     }

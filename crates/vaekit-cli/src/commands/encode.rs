@@ -16,6 +16,7 @@ use crate::args::{EncodeArgs, ResizeArg};
 use crate::failure::{Kind, OfKind};
 use crate::outputs::{self, Run};
 use crate::ui::{Stages, Ui};
+use crate::watch::Watch;
 use crate::{engine, files, locate, picture};
 
 /// What was encoded.
@@ -64,7 +65,6 @@ pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<EncodeReport> {
     let space = &folder.config().latents;
     let domain = args.latents.map_or(space.native, Domain::from);
 
-    let bar = ui.bar("encoding", args.images.len() as u64);
     let mut encoded = Vec::new();
     let multiple = space.image_multiple();
     let inputs = args.images.iter().zip(&outputs).enumerate();
@@ -79,7 +79,9 @@ pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<EncodeReport> {
             batch.push(item?);
         }
         let stacked = Images::batch(&batch.iter().map(|item| &item.images).collect::<Vec<_>>())?;
-        let posteriors = seconds.time("encode", || block_on(opened.vae.encode(&stacked)))?;
+        let mut watch = Watch::batch("encoding", encoded.len(), batch.len(), args.images.len(), ui);
+        let posteriors = seconds.time("encode", || block_on(opened.vae.encode_with(&stacked, &mut watch)))?;
+        drop(watch);
         for (position, item) in batch.iter().enumerate() {
             seconds.add("read", item.reading);
             let posterior = posteriors.image(position);
@@ -96,10 +98,8 @@ pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<EncodeReport> {
                 domain,
                 kl: posterior.kl().map(|kl| kl[0]),
             });
-            bar.inc(1);
         }
     }
-    bar.finish_and_clear();
     Ok(EncodeReport { run: Run::new(&folder, opened.report, seconds), files: encoded })
 }
 

@@ -1,4 +1,6 @@
-//! `vaekit inspect`: what a checkpoint, a model folder or a model.onnx holds.
+//! `vaekit inspect`: what a checkpoint, a model folder or a model.onnx holds, or what made a picture or latents.
+
+mod output;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,12 +9,15 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use vaekit::{LatentSpace, Scaling, VaeConfig};
 use vaekit_checkpoint::Report;
+use vaekit_library::diffusers_weights;
 use vaekit_onnx::{ModelFile, ModelFolder};
 
 use crate::args::InspectArgs;
 use crate::failure::{Kind, OfKind};
 use crate::ui::Ui;
 use crate::{checkpoint, locate};
+pub use output::OutputInspection;
+use output::inspect_output;
 
 /// What a path holds.
 #[derive(Debug, Serialize)]
@@ -22,6 +27,8 @@ pub enum Inspection {
     Checkpoint(Box<CheckpointInspection>),
     /// A model folder or a lone model.
     Model(Box<ModelInspection>),
+    /// A picture or latents.
+    Output(Box<OutputInspection>),
 }
 
 /// A checkpoint.
@@ -83,10 +90,14 @@ pub fn run(args: &InspectArgs, ui: &Ui) -> Result<Inspection> {
     let is_model =
         metadata.is_dir() || path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
     if !is_model {
-        return inspect_checkpoint(&args.paths, args, ui);
+        let made = if args.paths.len() == 1 { inspect_output(path, &args.library, ui)? } else { None };
+        return match made {
+            Some(output) => Ok(Inspection::Output(Box::new(output))),
+            None => inspect_checkpoint(&args.paths, args, ui),
+        };
     }
     ensure_single(&args.paths)?;
-    match locate::diffusers_weights(path) {
+    match diffusers_weights(path) {
         Some(weights) => inspect_checkpoint(&[weights], args, ui),
         None => inspect_model(path),
     }
@@ -143,6 +154,7 @@ impl fmt::Display for Inspection {
         match self {
             Inspection::Checkpoint(checkpoint) => checkpoint.fmt(f),
             Inspection::Model(model) => model.fmt(f),
+            Inspection::Output(output) => output.fmt(f),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One file a command: read the arguments, call the crates, report.
 
+pub mod cache;
 pub mod convert;
 pub mod decode;
 pub mod devices;
@@ -7,3 +8,4 @@ pub mod encode;
 pub mod inspect;
 pub mod roundtrip;
 pub mod runtime;
+pub mod vae;

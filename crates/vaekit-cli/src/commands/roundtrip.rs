@@ -10,6 +10,7 @@ use vaekit_latents::Provenance;
 use crate::args::RoundtripArgs;
 use crate::outputs::{self, Run};
 use crate::ui::{Stages, Ui};
+use crate::watch::Watch;
 use crate::{engine, locate, picture};
 
 /// How alike a picture and its decoding are.
@@ -68,13 +69,12 @@ pub fn roundtrip(args: &RoundtripArgs, ui: &Ui) -> Result<Roundtrip> {
     let folder = seconds.time("convert", || locate::locate(&args.vae, ui))?;
     let mut opened = seconds.time("open", || engine::open(&folder, &Half::BOTH, &args.vae.engine, ui))?;
 
-    let spinner = ui.spinner("encoding");
-    let posterior = seconds.time("encode", || block_on(opened.vae.encode(&original)))?;
-    spinner.set_message("decoding");
+    let posterior =
+        seconds.time("encode", || block_on(opened.vae.encode_with(&original, &mut Watch::new("encoding", ui))))?;
     let latents = posterior.mode();
     let shape = latents.data.shape().to_vec();
-    let decoded = seconds.time("decode", || block_on(opened.vae.decode(latents)))?;
-    spinner.finish_and_clear();
+    let decoded =
+        seconds.time("decode", || block_on(opened.vae.decode_with(latents, &mut Watch::new("decoding", ui))))?;
 
     let (height, width) = original.size();
     let decoded = decoded.cropped(height, width);

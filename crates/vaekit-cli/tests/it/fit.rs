@@ -1,12 +1,9 @@
 //! Latents find the VAE that they fit, or an error.
 
-use image::{ImageBuffer, Rgb};
-
 use crate::{Place, fixture};
 
 fn encoded(place: &Place, checkpoint: &str, scaling: &str, out: &str) {
-    let picture: ImageBuffer<Rgb<u8>, _> = ImageBuffer::from_fn(32, 32, |x, y| Rgb([(8 * x) as u8, (8 * y) as u8, 99]));
-    picture.save(place.path("in.png")).unwrap();
+    place.picture("in.png");
     place.json(&["encode", "--engine", "tract", "--vae", checkpoint, "--scaling", scaling, "in.png", "-o", out]);
 }
 

@@ -1,11 +1,18 @@
 //! The program as a user runs it: files in, files out, exit codes.
 
+mod cache;
+mod choice;
 mod fit;
 mod kill;
 mod pictures;
+mod provenance;
 
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
+
+use image::{ImageBuffer, Rgb};
 
 /// A temporary folder, and a cache in it that no other test sees.
 pub(crate) struct Place(tempfile::TempDir);
@@ -27,7 +34,24 @@ impl Place {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vaekit"));
         command.args(arguments).current_dir(self.0.path()).env("VAEKIT_CACHE", shared_cache());
+        // Neither what the user has installed nor what is remembered.
+        command.env("VAEKIT_HOME", self.path(".home")).env_remove("VAEKIT_VAE_DIR");
         command
+    }
+
+    /// Copies a fixture to a file of that name, as it was an hour ago: what was written this moment is hashed each time.
+    pub(crate) fn put(&self, fixture_name: &str, name: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::copy(fixture(fixture_name), &path).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    }
+
+    /// A small picture to encode.
+    pub(crate) fn picture(&self, name: &str) {
+        let colour = |x: u32, y: u32| Rgb([(8 * x) as u8, (8 * y) as u8, 99]);
+        ImageBuffer::from_fn(32, 32, colour).save(self.path(name)).unwrap();
     }
 
     /// Runs `vaekit`, which must succeed, and gives what it prints as JSON.

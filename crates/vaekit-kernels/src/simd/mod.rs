@@ -20,6 +20,8 @@ use crate::layout::{Block, LANES};
 pub(crate) trait Simd: Copy + Send + Sync {
     /// Sixteen f32 lanes, in as many registers as the instruction set needs.
     type V: Copy;
+    /// Sixteen f64 lanes.
+    type Wide: Copy;
 
     /// Rows of the micro-kernel of [`crate::gemm`]: as many as keep all sums in registers.
     const ROWS: usize;
@@ -51,6 +53,15 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn round(self, v: Self::V) -> Self::V;
     /// 2 to the power of an integral `n` from -126 to 127.
     fn exp2_integral(self, n: Self::V) -> Self::V;
+
+    /// Exactly.
+    fn widen(self, v: Self::V) -> Self::Wide;
+    /// Rounded to f32.
+    fn narrow(self, v: Self::Wide) -> Self::V;
+    /// `a * by`.
+    fn scale(self, a: Self::Wide, by: f64) -> Self::Wide;
+    /// `a * by + c`, rounded once where the instruction set can.
+    fn scale_add(self, a: Self::Wide, by: f64, c: Self::Wide) -> Self::Wide;
 
     /// Brings a block that will be read soon towards the second-level cache, where the processor can be told so.
     #[inline(always)]
@@ -100,17 +111,18 @@ impl Level {
 
     /// Every level that this processor can run, the fastest last.
     pub fn available() -> Vec<Self> {
-        let mut levels = vec![Self::PORTABLE];
-        #[cfg(target_arch = "x86_64")]
-        {
-            levels.extend(x86::Avx2::detect().map(|t| Self(Set::Avx2(t))));
-            levels.extend(x86::Avx512::detect().map(|t| Self(Set::Avx512(t))));
-        }
-        #[cfg(target_arch = "aarch64")]
-        levels.push(Self(Set::Neon(neon::Neon::new())));
-        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        levels.push(Self(Set::Wasm(wasm::Wasm)));
-        levels
+        let levels = [
+            Some(Self::PORTABLE),
+            #[cfg(target_arch = "x86_64")]
+            x86::Avx2::detect().map(|t| Self(Set::Avx2(t))),
+            #[cfg(target_arch = "x86_64")]
+            x86::Avx512::detect().map(|t| Self(Set::Avx512(t))),
+            #[cfg(target_arch = "aarch64")]
+            Some(Self(Set::Neon(neon::Neon::new()))),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Some(Self(Set::Wasm(wasm::Wasm))),
+        ];
+        levels.into_iter().flatten().collect()
     }
 
     /// The fastest level of this processor.

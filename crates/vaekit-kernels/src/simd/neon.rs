@@ -53,6 +53,7 @@ unsafe fn exp2_integral(n: float32x4_t) -> float32x4_t {
 
 impl Simd for Neon {
     type V = [float32x4_t; 4];
+    type Wide = [float64x2_t; 8];
 
     const ROWS: usize = 6;
     const COLUMNS: usize = 1;
@@ -130,5 +131,31 @@ impl Simd for Neon {
     #[inline(always)]
     fn exp2_integral(self, n: Self::V) -> Self::V {
         quarters!(exp2_integral, n)
+    }
+
+    #[inline(always)]
+    fn widen(self, v: Self::V) -> Self::Wide {
+        // SAFETY: the token exists only in programs built for processors with NEON.
+        std::array::from_fn(|i| unsafe {
+            if i % 2 == 0 { vcvt_f64_f32(vget_low_f32(v[i / 2])) } else { vcvt_high_f64_f32(v[i / 2]) }
+        })
+    }
+
+    #[inline(always)]
+    fn narrow(self, v: Self::Wide) -> Self::V {
+        // SAFETY: as above.
+        std::array::from_fn(|i| unsafe { vcvt_high_f32_f64(vcvt_f32_f64(v[2 * i]), v[2 * i + 1]) })
+    }
+
+    #[inline(always)]
+    fn scale(self, a: Self::Wide, by: f64) -> Self::Wide {
+        // SAFETY: as above.
+        a.map(|pair| unsafe { vmulq_n_f64(pair, by) })
+    }
+
+    #[inline(always)]
+    fn scale_add(self, a: Self::Wide, by: f64, c: Self::Wide) -> Self::Wide {
+        // SAFETY: as above.
+        std::array::from_fn(|i| unsafe { vfmaq_n_f64(c[i], a[i], by) })
     }
 }

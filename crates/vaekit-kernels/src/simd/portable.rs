@@ -15,6 +15,7 @@ impl Portable {
 
 impl Simd for Portable {
     type V = [f32; LANES];
+    type Wide = [f64; LANES];
 
     const ROWS: usize = 3;
     const COLUMNS: usize = 1;
@@ -86,5 +87,25 @@ impl Simd for Portable {
         // The sum's lowest bits hold n plus the exponent's bias, which the shift moves into the exponent.
         const SHIFT: f32 = 12_582_912.0 + 127.0;
         std::array::from_fn(|i| f32::from_bits((n[i] + SHIFT).to_bits() << 23))
+    }
+
+    #[inline(always)]
+    fn widen(self, v: Self::V) -> Self::Wide {
+        v.map(f64::from)
+    }
+
+    #[inline(always)]
+    fn narrow(self, v: Self::Wide) -> Self::V {
+        v.map(|lane| lane as f32)
+    }
+
+    #[inline(always)]
+    fn scale(self, a: Self::Wide, by: f64) -> Self::Wide {
+        a.map(|lane| lane * by)
+    }
+
+    #[inline(always)]
+    fn scale_add(self, a: Self::Wide, by: f64, c: Self::Wide) -> Self::Wide {
+        std::array::from_fn(|i| a[i] * by + c[i])
     }
 }

@@ -37,6 +37,7 @@ macro_rules! proven {
 
 impl Simd for Avx512 {
     type V = __m512;
+    type Wide = [__m512d; 2];
 
     const ROWS: usize = 14;
     const COLUMNS: usize = 2;
@@ -123,6 +124,32 @@ impl Simd for Avx512 {
     fn exp2_integral(self, n: Self::V) -> Self::V {
         proven!(_mm512_scalef_ps(_mm512_set1_ps(1.0), n))
     }
+
+    #[inline(always)]
+    fn widen(self, v: Self::V) -> Self::Wide {
+        proven!({
+            let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(v)));
+            [_mm512_cvtps_pd(_mm512_castps512_ps256(v)), _mm512_cvtps_pd(high)]
+        })
+    }
+
+    #[inline(always)]
+    fn narrow(self, v: Self::Wide) -> Self::V {
+        proven!({
+            let [low, high] = v.map(|half| _mm256_castps_pd(_mm512_cvtpd_ps(half)));
+            _mm512_castpd_ps(_mm512_insertf64x4::<1>(_mm512_castpd256_pd512(low), high))
+        })
+    }
+
+    #[inline(always)]
+    fn scale(self, a: Self::Wide, by: f64) -> Self::Wide {
+        proven!(a.map(|half| _mm512_mul_pd(half, _mm512_set1_pd(by))))
+    }
+
+    #[inline(always)]
+    fn scale_add(self, a: Self::Wide, by: f64, c: Self::Wide) -> Self::Wide {
+        proven!([0, 1].map(|half| _mm512_fmadd_pd(a[half], _mm512_set1_pd(by), c[half])))
+    }
 }
 
 /// Proof that the processor has AVX2 and FMA: only [`Self::detect`] makes it.
@@ -148,6 +175,7 @@ impl Avx2 {
 
 impl Simd for Avx2 {
     type V = [__m256; 2];
+    type Wide = [__m256d; 4];
 
     const ROWS: usize = 6;
     const COLUMNS: usize = 1;
@@ -240,5 +268,33 @@ impl Simd for Avx2 {
             })
         }
         [half(self, n[0]), half(self, n[1])]
+    }
+
+    #[inline(always)]
+    fn widen(self, v: Self::V) -> Self::Wide {
+        proven!({
+            let [[a, b], [c, d]] = v.map(|half| {
+                [_mm256_castps256_ps128(half), _mm256_extractf128_ps::<1>(half)].map(|q| _mm256_cvtps_pd(q))
+            });
+            [a, b, c, d]
+        })
+    }
+
+    #[inline(always)]
+    fn narrow(self, v: Self::Wide) -> Self::V {
+        proven!({
+            let [a, b, c, d] = v.map(|quarter| _mm256_cvtpd_ps(quarter));
+            [_mm256_set_m128(b, a), _mm256_set_m128(d, c)]
+        })
+    }
+
+    #[inline(always)]
+    fn scale(self, a: Self::Wide, by: f64) -> Self::Wide {
+        proven!(a.map(|quarter| _mm256_mul_pd(quarter, _mm256_set1_pd(by))))
+    }
+
+    #[inline(always)]
+    fn scale_add(self, a: Self::Wide, by: f64, c: Self::Wide) -> Self::Wide {
+        proven!([0, 1, 2, 3].map(|quarter| _mm256_fmadd_pd(a[quarter], _mm256_set1_pd(by), c[quarter])))
     }
 }

@@ -13,9 +13,6 @@ use crate::simd::{Kernel, Simd};
 use crate::stage::{Stage, larger};
 use crate::workspace::{Scratch, sized};
 
-/// Blocks of products, in bytes, that are computed before they are taken back to outputs.
-const PRODUCTS: usize = 2 << 20;
-
 /// Tiles `row..row + rows` by `column..column + columns` of a pass.
 pub(super) struct BlockOfTiles<'a, const M: usize, const R: usize> {
     pub(super) run: &'a Run<'a>,
@@ -84,37 +81,32 @@ impl<const M: usize, const R: usize> BlockOfTiles<'_, M, R> {
         largest.0.iter().all(|&x| x <= self.run.limit)
     }
 
-    /// Multiplies at every point and takes the products back, some columns at a time.
+    /// Multiplies at every point, all panels of the filters one after another while the point's left operand is in the
+    /// second-level cache, and takes the products back.
     fn multiply(&self, band: &mut Band<'_>, scratch: &mut Scratch) {
-        let Run { level, panels, io, .. } = *self.run;
+        let Run { level, panels, io, output, .. } = *self.run;
         let tiles = self.tiles();
-        let at_once = (PRODUCTS / (N * N * tiles * size_of::<Block>() * panels.width)).clamp(1, panels.count());
         let left_stride = self.stride(io.input.shape().planes());
-        for first in (0..panels.count()).step_by(at_once) {
-            let chosen = first..panels.count().min(first + at_once);
-            let columns = first * panels.width..panels.columns.min(chosen.end * panels.width);
-            let stride = self.stride(columns.len());
-            let products = sized(&mut scratch.products, N * N * stride);
-            for (point, products) in products.chunks_exact_mut(stride).enumerate() {
-                let a = Rows { blocks: &scratch.left[point * left_stride..], stride: tiles, rows: tiles };
-                let mut products = products.chunks_exact_mut(tiles);
-                for p in chosen.clone() {
-                    let width = panels.width_of(p);
-                    let b = self.filter(p, point);
-                    let next = match (p + 1 < chosen.end, point + 1 < N * N) {
-                        (true, _) => self.filter(p + 1, point),
-                        (false, true) => self.filter(chosen.start, point + 1),
-                        (false, false) => &[],
-                    };
-                    let mut column = || products.next().unwrap_or_default();
-                    let mut out = [column(), if width == 2 { column() } else { &mut [] }];
-                    level.run(Panel { a, b, init: Init::Zero, next, out: &mut out[..width] });
-                }
+        let stride = self.stride(output.planes());
+        let products = sized(&mut scratch.products, N * N * stride);
+        for (point, products) in products.chunks_exact_mut(stride).enumerate() {
+            let a = Rows { blocks: &scratch.left[point * left_stride..], stride: tiles, rows: tiles };
+            let mut products = products.chunks_exact_mut(tiles);
+            for p in 0..panels.count() {
+                let width = panels.width_of(p);
+                let next = match (p + 1 < panels.count(), point + 1 < N * N) {
+                    (true, _) => self.filter(p + 1, point),
+                    (false, true) => self.filter(0, point + 1),
+                    (false, false) => &[],
+                };
+                let mut column = || products.next().unwrap_or_default();
+                let mut out = [column(), if width == 2 { column() } else { &mut [] }];
+                level.run(Panel { a, b: self.filter(p, point), init: Init::Zero, next, out: &mut out[..width] });
             }
-            for (i, plane) in columns.enumerate() {
-                let products = &scratch.products[i * tiles..];
-                self.finish(band, plane, Products::<M> { products, stride });
-            }
+        }
+        for plane in 0..output.planes() {
+            let products = &scratch.products[plane * tiles..];
+            self.finish(band, plane, Products::<M> { products, stride });
         }
     }
 
@@ -296,14 +288,14 @@ impl<const M: usize, const R: usize> Kernel for Direct<'_, M, R> {
         let BlockOfTiles { rows, columns, pass, .. } = *self.tiles;
         let width = self.tiles.width();
         for lane in 0..LANES.min(self.filters.inputs - self.input_plane * LANES) {
-            let taps = self.filters.folded(&pass.folds, self.plane, self.input_plane * LANES + lane);
+            let taps = self.filters.folded(s, &pass.folds, self.plane, self.input_plane * LANES + lane);
             for tile in 0..rows * columns {
                 let corner = &self.staged[tile / columns * M * width + tile % columns * M..];
                 for (at, sum) in self.sums[tile * M * M..][..M * M].iter_mut().enumerate() {
                     let mut y = s.load(sum);
-                    for (tap, w) in taps.as_flattened().iter().enumerate() {
+                    for (tap, &w) in taps.as_flattened().iter().enumerate() {
                         let x = &corner[(at / M + tap / R) * width + at % M + tap % R];
-                        y = s.mul_add(s.splat(x.0[lane]), s.load(w), y);
+                        y = s.mul_add(s.splat(x.0[lane]), w, y);
                     }
                     s.store(y, sum);
                 }

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use self::block::BlockOfTiles;
 use self::filter::{Filters, Fold, HALVES, WHOLE};
-use self::points::{INPUT_GAIN, N, OUTPUT_GAIN};
+use self::points::N;
 use crate::bands::{Band, bands};
 use crate::gemm::Panels;
 use crate::io::Io;
@@ -149,7 +149,7 @@ impl Upsample2xConv3x3 {
 fn filters(weight: &[f32], bias: &[f32], inputs: usize) -> Filters {
     assert!(inputs > 0 && !bias.is_empty(), "a convolution has inputs and outputs");
     assert_eq!(weight.len(), bias.len() * inputs * 9, "weights of a 3x3 convolution");
-    Filters { weight: weight.to_vec(), inputs, outputs: bias.len() }
+    Filters::new(weight, inputs, bias.len())
 }
 
 /// A correlation with R by R taps over the whole input, which writes every `step`-th row and column of the output.
@@ -190,7 +190,7 @@ impl<'a> Run<'a> {
         let output = Shape::new(filters.outputs, step * input.height, step * input.width);
         assert_eq!(input.channels, filters.inputs, "channels of a convolution's input");
         let panels = filters.panels(level);
-        Self { level, filters, panels, bias, io, output, limit: filters.limit(), workspace }
+        Self { level, filters, panels, bias, io, output, limit: filters.limit, workspace }
     }
 
     /// Runs one pass; the `first` one also empties the moments.
@@ -231,19 +231,5 @@ impl<'a> Run<'a> {
             }
         };
         bands.into_par_iter().with_max_len(1).for_each(work);
-    }
-}
-
-impl Filters {
-    /// The largest magnitude of inputs with which no intermediate value can overflow; less than 0 if the filters hold a
-    /// value that is not finite.
-    fn limit(&self) -> f32 {
-        if !self.weight.iter().all(|w| w.is_finite()) {
-            return -1.0;
-        }
-        let largest = self.weight.iter().fold(1.0f32, |m, w| m.max(w.abs()));
-        // The magnitudes in a row of G add up to less than 1.5, and a folded tap is at most four of the filter's.
-        let filter = 9.0 * 4.0 * largest * self.inputs as f32;
-        f32::MAX / ((INPUT_GAIN * OUTPUT_GAIN).powi(2) * filter)
     }
 }

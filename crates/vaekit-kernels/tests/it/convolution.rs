@@ -248,6 +248,7 @@ fn precision_at_512_channels() {
 }
 
 #[test]
+#[cfg_attr(target_family = "wasm", ignore = "starts threads")]
 fn results_do_not_depend_on_the_number_of_threads() {
     for kind in [Kind::Same, Kind::Upsampled, Kind::Window(Window::HALVE_DOWN), Kind::Window(Window::POINT)] {
         let shape = Shape::new(48, 41, 70);
@@ -270,6 +271,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
 }
 
 #[test]
+#[cfg_attr(target_family = "wasm", ignore = "starts threads")]
 fn memory_does_not_grow_with_the_picture() {
     let bytes = |side| {
         let shape = Shape::new(32, side, side);

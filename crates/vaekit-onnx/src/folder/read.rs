@@ -1,16 +1,18 @@
 //! Opening what a converter or Optimum wrote.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use vaekit::{ConfigJsonError, Half, Network, VaeConfig, from_config_json};
 
+use super::files::{Disk, Files, exists};
 use super::{CONFIG, MANIFEST, MODEL, half_folder, model_entry, read_json};
 use crate::digest::Sha256;
-use crate::inspect::{Dim, InspectError, ModelInfo, ValueInfo};
-use crate::manifest::{Facts, Manifest, ManifestError};
+use crate::inspect::{Dim, ModelInfo, ValueInfo};
+use crate::manifest::{Facts, Manifest, ManifestError, SourceFile};
 use crate::precision::ElementType;
+use crate::walk::InspectError;
 use crate::{METADATA_KEY, names};
 
 /// A VAE as ONNX files: a folder of vaekit's or of Optimum's, with both halves or one, or a lone `model.onnx`.
@@ -151,45 +153,57 @@ impl ModelFolder {
     /// [`OpenError`] if there is no model, its inputs and outputs are not those of the config, or the manifest says
     /// otherwise.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let path = path.as_ref();
-        if !path.metadata().at(path)?.is_dir() {
-            return Self::open_file(path);
+        Self::open_in(&Disk, path.as_ref())
+    }
+
+    /// [`open`](Self::open), wherever the files lie.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_in(files: &dyn Files, path: &Path) -> Result<Self, OpenError> {
+        if !files.is_folder(path).at(path)? {
+            return Self::open_file(files, path);
         }
-        let halves: Vec<Half> =
-            Half::BOTH.into_iter().filter(|&half| path.join(half_folder(half)).join(MODEL).exists()).collect();
+        let model = |half| path.join(half_folder(half)).join(MODEL);
+        let halves: Vec<Half> = Half::BOTH.into_iter().filter(|&half| exists(files, &model(half))).collect();
         match (halves.is_empty(), path.join(MODEL)) {
-            (false, _) => Self::open_halves(path, &halves),
-            (true, lone) if lone.exists() => Self::open_file(&lone),
+            (false, _) => Self::open_halves(files, path, &halves),
+            (true, lone) if exists(files, &lone) => Self::open_file(files, &lone),
             (true, _) => fail(path, OpenReason::NoModel),
         }
     }
 
-    fn open_halves(path: &Path, halves: &[Half]) -> Result<Self, OpenError> {
-        let manifest = read_manifest(path)?;
+    fn open_halves(files: &dyn Files, path: &Path, halves: &[Half]) -> Result<Self, OpenError> {
+        let manifest = read_manifest(files, path)?;
         let mut models = Vec::new();
         for &half in halves {
-            let model = ModelFile::read(half, path.join(half_folder(half)).join(MODEL))?;
+            let model = ModelFile::read(files, half, path.join(half_folder(half)).join(MODEL))?;
             if let Some(manifest) = &manifest {
                 model.check_manifest(manifest)?;
             }
             models.push(model);
         }
-        Self::with_config(path, manifest, models)
+        Self::with_config(files, path, manifest, models)
     }
 
-    fn open_file(path: &Path) -> Result<Self, OpenError> {
-        let model = ModelFile::read_lone(path)?;
-        Self::with_config(path, None, vec![model])
+    fn open_file(files: &dyn Files, path: &Path) -> Result<Self, OpenError> {
+        let model = ModelFile::read_lone(files, path)?;
+        Self::with_config(files, path, None, vec![model])
     }
 
-    fn with_config(path: &Path, manifest: Option<Manifest>, models: Vec<ModelFile>) -> Result<Self, OpenError> {
+    fn with_config(
+        files: &dyn Files,
+        path: &Path,
+        manifest: Option<Manifest>,
+        models: Vec<ModelFile>,
+    ) -> Result<Self, OpenError> {
         let facts = match &manifest {
             Some(manifest) => Some(manifest.facts.clone()),
             None => common_facts(&models)?,
         };
         let mut config = match &facts {
             Some(facts) => facts.config.clone(),
-            None => common_config(&models)?,
+            None => common_config(files, &models)?,
         };
         for half in Half::BOTH {
             match models.iter().find(|model| model.half == half) {
@@ -219,6 +233,17 @@ impl ModelFolder {
     /// What the manifest or the models' metadata say; `None` for what others exported.
     pub fn facts(&self) -> Option<&Facts> {
         self.facts.as_ref()
+    }
+
+    /// The same folder under another name and of other files, as its facts say them: for a conversion that all copies of a
+    /// VAE share. Nothing is written.
+    pub fn known_as(mut self, name: String, files: Vec<SourceFile>) -> Self {
+        let facts = self.manifest.as_mut().map(|manifest| &mut manifest.facts);
+        for facts in facts.into_iter().chain(&mut self.facts) {
+            facts.name = Some(name.clone());
+            facts.source.files.clone_from(&files);
+        }
+        self
     }
 
     /// One half's file, if it is there.
@@ -251,16 +276,16 @@ impl ModelFolder {
 }
 
 impl ModelFile {
-    fn read(half: Half, path: PathBuf) -> Result<Self, OpenError> {
-        let file = File::open(&path).at(&path)?;
-        let size = file.metadata().at(&path)?.len();
+    fn read(files: &dyn Files, half: Half, path: PathBuf) -> Result<Self, OpenError> {
+        let mut file = files.open(&path).at(&path)?;
+        let size = file.seek(SeekFrom::End(0)).and_then(|size| file.rewind().map(|()| size)).at(&path)?;
         let info = ModelInfo::read(file).at(&path)?;
         Ok(ModelFile { half, path, size, info })
     }
 
     /// A model that tells its half by its input.
-    fn read_lone(path: &Path) -> Result<Self, OpenError> {
-        let mut model = Self::read(Half::Decoder, path.into())?;
+    fn read_lone(files: &dyn Files, path: &Path) -> Result<Self, OpenError> {
+        let mut model = Self::read(files, Half::Decoder, path.into())?;
         match Half::BOTH
             .into_iter()
             .find(|&half| model.info.inputs.iter().any(|input| input.name == names::input(half)))
@@ -289,12 +314,12 @@ impl ModelFile {
     }
 
     /// The `config.json` beside it.
-    fn config(&self) -> Result<VaeConfig, OpenError> {
+    fn config(&self, files: &dyn Files) -> Result<VaeConfig, OpenError> {
         let path = self.path.with_file_name(CONFIG);
-        if !path.exists() {
+        if !exists(files, &path) {
             return fail(&self.path, OpenReason::NoConfig);
         }
-        let json: serde_json::Value = serde_json::from_slice(&read_json(&path).at(&path)?).at(&path)?;
+        let json: serde_json::Value = serde_json::from_slice(&read_json(files, &path).at(&path)?).at(&path)?;
         from_config_json(&json).at(&path)
     }
 }
@@ -315,9 +340,9 @@ fn same(what: &'static str, found: String, expected: &str) -> Result<(), OpenRea
     if found == expected { Ok(()) } else { Err(OpenReason::Changed { what, found, expected: expected.into() }) }
 }
 
-fn read_manifest(folder: &Path) -> Result<Option<Manifest>, OpenError> {
+fn read_manifest(files: &dyn Files, folder: &Path) -> Result<Option<Manifest>, OpenError> {
     let path = folder.join(MANIFEST);
-    match read_json(&path) {
+    match read_json(files, &path) {
         Ok(json) => Manifest::from_json(&json).map(Some).at(&path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).at(&path),
@@ -344,10 +369,10 @@ fn common_facts(models: &[ModelFile]) -> Result<Option<Facts>, OpenError> {
 }
 
 /// The config of each half's `config.json`, in one.
-fn common_config(models: &[ModelFile]) -> Result<VaeConfig, OpenError> {
+fn common_config(files: &dyn Files, models: &[ModelFile]) -> Result<VaeConfig, OpenError> {
     let mut common: Option<VaeConfig> = None;
     for model in models {
-        let config = model.config()?;
+        let config = model.config(files)?;
         common = Some(match common {
             None => config,
             Some(known) => merge(known, config).at(&model.path)?,

@@ -5,9 +5,10 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use vaekit::{Half, to_config_json};
+use vaekit::Half;
 
-use super::{CONFIG, MANIFEST, MODEL, half_folder, model_entry, read_json};
+use super::files::Disk;
+use super::{CONFIG, MANIFEST, MODEL, config_text, half_folder, model_entry, read_json};
 use crate::manifest::{FileEntry, Manifest, Verification};
 use crate::write::{Export, Progress, WriteError, Written, write_model};
 
@@ -107,8 +108,7 @@ impl<'a> FolderWriter<'a> {
         file.sync_all().doing("write", &path)?;
         self.files.push(FileEntry { path: model_entry(half), size, sha256 });
 
-        let config = to_config_json(self.export.config(), Some(half));
-        write_synced(&folder.join(CONFIG), &format!("{config:#}\n"))?;
+        write_synced(&folder.join(CONFIG), &config_text(self.export.config(), half))?;
         Ok(path)
     }
 
@@ -231,7 +231,7 @@ fn check_replaceable(target: &Path) -> Result<(), FolderError> {
         return Ok(());
     }
     let manifest = target.join(MANIFEST);
-    if !read_json(&manifest).is_ok_and(|json| is_manifest(&json)) {
+    if !read_json(&Disk, &manifest).is_ok_and(|json| is_manifest(&json)) {
         return foreign(format!("it holds no {MANIFEST}"));
     }
     let halves = Half::BOTH.map(half_folder);

@@ -25,7 +25,7 @@ fn on(provider: impl Into<Choice>) -> Options {
 
 fn check_run(session: &mut OrtSession, input: ArrayView4<'_, f32>, expected: &Array4<f32>) {
     let mut output = Array4::from_elem(expected.dim(), f32::NAN);
-    block_on(session.run(input, output.view_mut())).unwrap();
+    block_on(session.run(input, output.view_mut(), &mut ())).unwrap();
     assert_eq!(output, expected);
 }
 
@@ -79,8 +79,8 @@ fn another_output_shape_is_an_error_with_both() {
         let Ok((mut session, _)) = OrtSession::from_bytes(&runtime, &model(), &on(provider)) else { continue };
         for (dim, side) in [((1, 1, 4, 5), "5"), ((1, 1, 2, 8), "8"), ((1, 1, 1, 1), "4"), ((1, 2, 4, 4), "2")] {
             let mut output = Array4::zeros(dim);
-            let error = block_on(session.run(input().view(), output.view_mut())).unwrap_err();
-            assert!(error.reason.contains(side), "{error}");
+            let error = block_on(session.run(input().view(), output.view_mut(), &mut ())).unwrap_err();
+            assert!(error.failure.to_string().contains(side), "{error}");
         }
         check_run(&mut session, input().view(), &expected());
     }
@@ -109,13 +109,13 @@ fn an_input_that_does_not_fit_is_an_error() {
     let (mut session, _) = OrtSession::from_bytes(&runtime, &model(), &on(Provider::Cpu)).unwrap();
     for dim in [(1, 2, 4, 4), (0, 1, 4, 4), (1, 1, 0, 4)] {
         let mut output = Array4::zeros((1, 1, 4, 4));
-        let error = block_on(session.run(Array4::zeros(dim).view(), output.view_mut())).unwrap_err();
-        assert!(!error.reason.contains('\n'), "{error}");
+        let error = block_on(session.run(Array4::zeros(dim).view(), output.view_mut(), &mut ())).unwrap_err();
+        assert!(!error.failure.to_string().contains('\n'), "{error}");
     }
     let (mut tall, whole) = (Array4::zeros((1, 1, 4, 8)), input());
     let output = tall.slice_mut(s![.., .., .., ..;2]);
-    let error = block_on(session.run(whole.view(), output)).unwrap_err();
-    assert!(error.reason.contains("standard layout"), "{error}");
+    let error = block_on(session.run(whole.view(), output, &mut ())).unwrap_err();
+    assert!(error.failure.to_string().contains("standard layout"), "{error}");
 }
 
 #[test]

@@ -1,0 +1,169 @@
+//! Which VAE a command line means. Nothing is opened.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use serde::Serialize;
+use vaekit_library::{Choice, Entry, Kind as EntryKind, Remembered, diffusers_weights, own_vae};
+
+use crate::args::ChoiceArgs;
+use crate::checkpoint::STARTER;
+use crate::failure::{Kind, OfKind};
+use crate::library::{self, Shelf};
+use crate::ui::Ui;
+
+/// A VAE that was chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Chosen {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    #[serde(flatten)]
+    pub place: Place,
+    /// Why this one, for people.
+    pub reason: String,
+}
+
+/// The reason of a VAE that nobody chose.
+pub const NOTHING_CHOSEN: &str = "no other was chosen";
+
+/// Where a VAE is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", content = "paths", rename_all = "snake_case")]
+pub enum Place {
+    /// Embedded in the program.
+    Starter,
+    /// A model folder or a model.onnx.
+    Model(PathBuf),
+    /// A checkpoint in one file or two.
+    Checkpoint(Vec<PathBuf>),
+}
+
+impl Place {
+    /// What is at a path, by its name and what lies in it.
+    pub fn at(path: &Path) -> Self {
+        let is_onnx = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
+        // A pipeline of diffusers' has its VAE in a folder of that name.
+        match diffusers_weights(path).or_else(|| diffusers_weights(&path.join("vae"))) {
+            Some(weights) => Place::Checkpoint(vec![weights]),
+            None if path.is_dir() || is_onnx => Place::Model(path.to_owned()),
+            None => Place::Checkpoint(vec![path.to_owned()]),
+        }
+    }
+
+    /// Its files or folder; none for the embedded one.
+    pub fn paths(&self) -> &[PathBuf] {
+        match self {
+            Place::Starter => &[],
+            Place::Model(path) => std::slice::from_ref(path),
+            Place::Checkpoint(paths) => paths,
+        }
+    }
+}
+
+/// The VAE that is asked for, else the remembered one, else `Automatic` for a checkpoint that is given, else the starter.
+///
+/// # Errors
+/// [`Kind::BadInput`] if there is no such VAE or several, [`Kind::Usage`] if the choice needs a checkpoint and none is given.
+pub fn choose(args: &ChoiceArgs, ui: &Ui) -> Result<Chosen> {
+    if let Some(asked) = &args.vae {
+        return resolve(asked, args, "asked for with --vae", ui);
+    }
+    if let Some(remembered) = library::remembered()? {
+        return recall(&remembered, args, ui);
+    }
+    if args.of.is_some() {
+        return resolve("Automatic", args, "chosen for --checkpoint", ui);
+    }
+    Ok(starter(NOTHING_CHOSEN.into()))
+}
+
+fn starter(reason: String) -> Chosen {
+    Chosen { name: STARTER.into(), place: Place::Starter, reason }
+}
+
+fn recall(remembered: &Remembered, args: &ChoiceArgs, ui: &Ui) -> Result<Chosen> {
+    let reason = "remembered by `vaekit vae use`";
+    if !remembered.paths.is_empty() && remembered.paths.iter().all(|path| path.exists()) {
+        let place = match remembered.paths.as_slice() {
+            [path] => Place::at(path),
+            halves => Place::Checkpoint(halves.to_vec()),
+        };
+        return Ok(Chosen { name: remembered.vae.clone(), place, reason: reason.into() });
+    }
+    let lost = || {
+        let vae = &remembered.vae;
+        format!("the remembered VAE `{vae}` cannot be used; choose another with --vae or `vaekit vae use`")
+    };
+    // `context` would hide the kind, which the error already has.
+    resolve(&remembered.vae, args, reason, ui).map_err(|error| error.context(lost()))
+}
+
+/// The VAE that a text names, with a reason that says who named it.
+///
+/// # Errors
+/// As [`choose`].
+pub fn resolve(asked: &str, args: &ChoiceArgs, by: &str, ui: &Ui) -> Result<Chosen> {
+    let choice: Choice = asked.parse().unwrap_or_else(|never| match never {});
+    match choice {
+        Choice::Automatic => automatic(of(args, "Automatic")?, args, by, ui),
+        Choice::None => Ok(built_in(of(args, "None")?, format!("the VAE in the checkpoint; None, {by}"))),
+        Choice::Named(name) => named(&name, args, by, ui),
+    }
+}
+
+fn of<'a>(args: &'a ChoiceArgs, choice: &str) -> Result<&'a Path> {
+    let missing =
+        || anyhow!("`{choice}` chooses the VAE of a checkpoint; say which with --checkpoint FILE, or name a VAE");
+    let of = args.of.as_deref().ok_or_else(missing).of_kind(Kind::Usage)?;
+    of.metadata().with_context(|| format!("cannot open the checkpoint {}", of.display())).of_kind(Kind::BadInput)?;
+    Ok(of)
+}
+
+fn automatic(of: &Path, args: &ChoiceArgs, by: &str, ui: &Ui) -> Result<Chosen> {
+    let shelf = Shelf::open(&args.library, ui)?;
+    match own_vae(of, &shelf.entries).of_kind(Kind::BadInput)? {
+        Some(path) => {
+            let reason = format!("the checkpoint's own VAE file; Automatic, {by}");
+            Ok(Chosen { name: name_of(&path), place: Place::Checkpoint(vec![path]), reason })
+        }
+        None => Ok(built_in(of, format!("the VAE in the checkpoint, which has no file of its own; Automatic, {by}"))),
+    }
+}
+
+fn built_in(of: &Path, reason: String) -> Chosen {
+    Chosen { name: name_of(of), place: Place::at(of), reason }
+}
+
+fn named(asked: &str, args: &ChoiceArgs, by: &str, ui: &Ui) -> Result<Chosen> {
+    let path = Path::new(asked);
+    if path.exists() {
+        return Ok(Chosen { name: name_of(path), place: Place::at(path), reason: by.into() });
+    }
+    if asked.eq_ignore_ascii_case(STARTER) {
+        return Ok(starter(by.into()));
+    }
+    let mut shelf = Shelf::open(&args.library, ui)?;
+    let nowhere = format!("there is no VAE `{asked}`: it is neither `{STARTER}` nor a file or folder");
+    match shelf.find(asked, ui) {
+        Ok(entry) => Ok(of_entry(entry, by.into())),
+        Err(error) => Err(error.context(nowhere)),
+    }
+}
+
+/// An installed VAE.
+pub fn of_entry(entry: &Entry, reason: String) -> Chosen {
+    let place = match entry.kind {
+        EntryKind::Model => Place::Model(entry.folder.clone()),
+        _ => Place::Checkpoint(entry.paths()),
+    };
+    Chosen { name: entry.stem().to_owned(), place, reason }
+}
+
+/// The name of a file or folder for people.
+pub fn name_of(path: &Path) -> String {
+    // `.` and `..` have names too.
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let stem = if path.is_dir() { path.file_name() } else { path.file_stem() };
+    stem.unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}

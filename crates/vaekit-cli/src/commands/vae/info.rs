@@ -1,0 +1,175 @@
+//! `vaekit vae info`: all that is known of one VAE.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use vaekit::Scaling;
+use vaekit_checkpoint::{Sameness, WeightsHashes};
+use vaekit_library::{SHORT_HASH_DIGITS, Stamped};
+use vaekit_onnx::ModelFolder;
+
+use crate::args::{CheckpointArgs, ChoiceArgs, VaeInfoArgs};
+use crate::checkpoint;
+use crate::choose::{self, Chosen, Place};
+use crate::failure::{Kind, OfKind};
+use crate::library::Shelf;
+use crate::ui::Ui;
+
+/// One VAE.
+#[derive(Debug, Serialize)]
+pub struct VaeInfo {
+    /// Its name.
+    pub name: String,
+    /// Its files; none for the embedded one.
+    pub files: Vec<FileInfo>,
+    /// The family and its latents, for people.
+    pub family: String,
+    /// How its latents are scaled, if that is known.
+    pub scaling: Option<Scaling>,
+    /// Where that was learned from.
+    pub scaling_source: String,
+    /// Hashes of its weights; absent for what another program exported.
+    pub weights: Option<WeightsHashes>,
+    /// Installed VAEs that are known to have the same weights.
+    pub same: Vec<Same>,
+}
+
+/// A file or model folder.
+#[derive(Debug, Serialize)]
+pub struct FileInfo {
+    /// Where it is.
+    pub path: PathBuf,
+    /// In bytes; absent for a folder.
+    pub size: Option<u64>,
+    /// Of the whole file, which also begins with the short hash; absent for a folder.
+    pub sha256: Option<String>,
+}
+
+/// An installed VAE with the same weights.
+#[derive(Debug, Serialize)]
+pub struct Same {
+    /// Its name.
+    pub name: String,
+    /// How far they are the same.
+    pub weights: Sameness,
+}
+
+/// Finds a VAE and reads it.
+///
+/// # Errors
+/// [`Kind::BadInput`] if there is no such VAE, or it is none.
+pub fn run(args: &VaeInfoArgs, ui: &Ui) -> Result<VaeInfo> {
+    let choice = ChoiceArgs { library: args.library.clone(), ..ChoiceArgs::default() };
+    let chosen = choose::resolve(&args.name, &choice, "asked for", ui)?;
+    let mut shelf = Shelf::open(&args.library, ui)?;
+    let mut info = match &chosen.place {
+        Place::Starter => {
+            let starter = checkpoint::open_starter()?;
+            let weights = starter.vae.weights_hashes()?;
+            of_checkpoint(&chosen, &starter, Vec::new(), weights)
+        }
+        Place::Checkpoint(paths) => {
+            let opened = checkpoint::open_indexed(paths, &CheckpointArgs::default(), None, true, &mut shelf.index, ui)?;
+            let stamped = |path: &PathBuf| Stamped::new(path).with_context(|| path.display().to_string());
+            let stamps = paths.iter().map(stamped).collect::<Result<Vec<_>>>().of_kind(Kind::BadInput)?;
+            let weights = match shelf.index.known_weights(&stamps) {
+                Some(known) => known.clone(),
+                None => opened.vae.weights_hashes().of_kind(Kind::BadInput)?,
+            };
+            let mut files = Vec::new();
+            for file in stamps {
+                let sha256 = shelf.index.sha256(&file).of_kind(Kind::BadInput)?;
+                files.push(FileInfo { path: file.path, size: Some(file.size), sha256: Some(sha256) });
+            }
+            of_checkpoint(&chosen, &opened, files, weights)
+        }
+        Place::Model(path) => of_model(&chosen, &ModelFolder::open(path).of_kind(Kind::BadInput)?),
+    };
+    if let Some(weights) = &info.weights {
+        let others =
+            shelf.entries.iter().filter(|entry| !entry.paths().iter().eq(info.files.iter().map(|file| &file.path)));
+        let same = others.filter_map(|entry| {
+            let weights = shelf.known_weights(entry)?.sameness(weights)?;
+            Some(Same { name: entry.name.clone(), weights })
+        });
+        info.same = same.collect();
+    }
+    shelf.save(ui);
+    Ok(info)
+}
+
+fn of_checkpoint(
+    chosen: &Chosen,
+    opened: &checkpoint::Checkpoint,
+    files: Vec<FileInfo>,
+    weights: WeightsHashes,
+) -> VaeInfo {
+    let report = opened.vae.report();
+    VaeInfo {
+        name: chosen.name.clone(),
+        files,
+        family: report.family.clone(),
+        scaling: opened.vae.config().latents.scaling.clone(),
+        scaling_source: report.scaling_source.to_string(),
+        weights: Some(weights),
+        same: Vec::new(),
+    }
+}
+
+fn of_model(chosen: &Chosen, folder: &ModelFolder) -> VaeInfo {
+    let latents = &folder.config().latents;
+    let source = folder.facts().map(|facts| &facts.source);
+    VaeInfo {
+        name: chosen.name.clone(),
+        files: vec![FileInfo { path: folder.path().to_owned(), size: None, sha256: None }],
+        family: format!(
+            "{}, {} channels, f{}",
+            folder.config().class_name(),
+            latents.channels,
+            latents.downsample_factor
+        ),
+        scaling: latents.scaling.clone(),
+        scaling_source: source.map_or("config.json".into(), |source| source.scaling.clone()),
+        weights: source.map(|source| WeightsHashes::exact(&source.weights_sha256)),
+        same: Vec::new(),
+    }
+}
+
+impl fmt::Display for VaeInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "name        {}", self.name)?;
+        for file in &self.files {
+            write!(f, "file        {}", file.path.display())?;
+            match file.size {
+                Some(size) => writeln!(f, ", {:.1} MB", size as f64 / 1e6)?,
+                None => writeln!(f)?,
+            }
+            if let Some(sha256) = &file.sha256 {
+                writeln!(f, "short hash  {}", &sha256[..SHORT_HASH_DIGITS])?;
+                writeln!(f, "sha256      {sha256}")?;
+            }
+        }
+        if self.files.is_empty() {
+            writeln!(f, "file        embedded in vaekit")?;
+        }
+        writeln!(f, "family      {}", self.family)?;
+        match &self.scaling {
+            Some(scaling) => writeln!(f, "scaling     {scaling}, learned from {}", self.scaling_source)?,
+            None => writeln!(f, "scaling     not known; give it with --scaling where it is used")?,
+        }
+        if let Some(WeightsHashes { f32, f16, bf16 }) = &self.weights {
+            writeln!(f, "weights     sha256 {f32}")?;
+            for (rounded, hash) in [("F16", f16), ("BF16", bf16)] {
+                if let Some(hash) = hash {
+                    writeln!(f, "            {hash} rounded to {rounded}")?;
+                }
+            }
+        }
+        for same in &self.same {
+            writeln!(f, "also here   {}, {}", same.name, same.weights)?;
+        }
+        Ok(())
+    }
+}

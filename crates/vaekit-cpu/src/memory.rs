@@ -1,0 +1,76 @@
+//! Which values share memory: each has a slot from the step that makes it to the last that reads it.
+
+use vaekit_kernels::layout::{Block, Shape};
+
+use crate::schedule::Schedule;
+
+/// Where values lie, for one size of input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// Of every value that is made.
+    pub(crate) places: Vec<Option<Place>>,
+    /// Blocks of each slot.
+    pub(crate) slots: Vec<usize>,
+    /// Multiply-adds of each step.
+    pub(crate) macs: Vec<u64>,
+}
+
+/// A value's slot and shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) slot: usize,
+    pub(crate) shape: Shape,
+}
+
+impl Memory {
+    /// Plans for an input of this shape.
+    pub(crate) fn plan(schedule: &Schedule, input: Shape) -> Self {
+        let last = last_readers(schedule);
+        let mut memory = Memory { places: vec![None; schedule.channels.len()], slots: Vec::new(), macs: Vec::new() };
+        let mut free = Vec::new();
+        memory.place(0, input, &mut free);
+        for (index, step) in schedule.steps.iter().enumerate() {
+            let first = step.work.reads().next().and_then(|value| memory.places[value]);
+            let Some(Place { shape, .. }) = first else { continue };
+            memory.macs.push(step.work.macs(shape));
+            memory.place(step.output, step.work.output(shape), &mut free);
+            for value in step.work.reads().filter(|&value| last[value] == Some(index)) {
+                let slot = memory.places[value].map(|place| place.slot);
+                free.extend(slot.filter(|slot| !free.contains(slot)));
+            }
+        }
+        memory
+    }
+
+    /// Bytes of all slots; saturates.
+    pub(crate) fn bytes(&self) -> usize {
+        self.slots
+            .iter()
+            .fold(0, |bytes: usize, &blocks| bytes.saturating_add(blocks.saturating_mul(size_of::<Block>())))
+    }
+
+    /// Takes the free slot that wastes least, or has to grow least.
+    fn place(&mut self, value: usize, shape: Shape, free: &mut Vec<usize>) {
+        let blocks = shape.blocks();
+        let fit = |&slot: &usize| (self.slots[slot] < blocks, self.slots[slot].abs_diff(blocks));
+        let slot = match free.iter().enumerate().min_by_key(|(_, slot)| fit(slot)).map(|(at, _)| at) {
+            Some(at) => free.swap_remove(at),
+            None => {
+                self.slots.push(0);
+                self.slots.len() - 1
+            }
+        };
+        self.slots[slot] = self.slots[slot].max(blocks);
+        self.places[value] = Some(Place { slot, shape });
+    }
+}
+
+/// The last step that reads each value; none for the network's output.
+fn last_readers(schedule: &Schedule) -> Vec<Option<usize>> {
+    let mut last = vec![None; schedule.channels.len()];
+    for (index, step) in schedule.steps.iter().enumerate() {
+        step.work.reads().for_each(|value| last[value] = Some(index));
+    }
+    last[schedule.output] = None;
+    last
+}

@@ -1,0 +1,227 @@
+//! A session on vaekit's own kernels.
+
+use std::io::{Read, Seek};
+use std::num::NonZero;
+use std::ops::ControlFlow;
+
+use ndarray::{ArrayView3, ArrayView4, ArrayViewMut3, ArrayViewMut4, Axis};
+use vaekit::{Engine, Failure, Observer, Progress, RunError, RunFuture, Session};
+use vaekit_kernels::layout::{Blocks, Shape, View, pack, unpack};
+use vaekit_kernels::{Level, Moments, Workspace};
+use vaekit_onnx::ops::{Ops, OpsError};
+
+use crate::memory::Memory;
+use crate::schedule::{Schedule, schedule};
+use crate::step::{Context, Image};
+use crate::threads::Threads;
+
+/// How a session runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Threads: nothing for as many as the machine has. On wasm32 the threads of the page's pool, whatever is said here.
+    pub threads: Option<NonZero<usize>>,
+}
+
+/// Why a model was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file is no ONNX model, is damaged, or holds something that no VAE of the known families has.
+    #[error(transparent)]
+    Model(#[from] OpsError),
+    /// Known operations in an order that this engine has no step for.
+    #[error("{reason}, which this engine has no step for")]
+    Schedule {
+        /// Which.
+        reason: String,
+    },
+    /// No threads.
+    #[error("cannot start {n} threads: {reason}")]
+    Threads {
+        /// How many were asked for.
+        n: usize,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+impl OpenError {
+    /// Whether the model is in order as far as can be told, and another engine may run it.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, OpenError::Schedule { .. } | OpenError::Model(OpsError::Unsupported { .. }))
+    }
+}
+
+/// What every session here runs on: `vaekit-cpu 0.1.0 on avx512`.
+pub fn engine() -> Engine {
+    Engine { name: "cpu", version: env!("CARGO_PKG_VERSION").into(), provider: Level::best().name().into() }
+}
+
+/// One half of a VAE on vaekit's own kernels.
+pub struct CpuSession {
+    engine: Engine,
+    level: Level,
+    threads: Threads,
+    schedule: Schedule,
+    workspace: Workspace,
+    /// The memory of the last run, which the next one of that size uses again.
+    kept: Option<Kept>,
+}
+
+/// One step of a run, for profiles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepInfo {
+    /// The layer, as the model's node is called.
+    pub name: String,
+    /// The kernel.
+    pub kind: &'static str,
+    /// Multiply-adds that a direct evaluation takes.
+    pub macs: u64,
+}
+
+struct Kept {
+    input: Shape,
+    memory: Memory,
+    slots: Vec<Blocks>,
+}
+
+impl CpuSession {
+    /// Opens a `model.onnx`: one input `[N, C, H, W]` in f32 or f16 and one output.
+    ///
+    /// # Errors
+    /// [`OpenError`]; [`OpenError::is_unsupported`] says whether another engine may do.
+    pub fn open(model: impl Read + Seek, options: &Options) -> Result<Self, OpenError> {
+        let level = Level::best();
+        let ops = Ops::read(model)?;
+        let schedule = schedule(level, ops).map_err(|error| OpenError::Schedule { reason: error.to_string() })?;
+        let threads = Threads::new(options.threads)?;
+        let workspace = Workspace::new();
+        Ok(CpuSession { engine: engine(), level, threads, schedule, workspace, kept: None })
+    }
+
+    /// Bytes that a run on images or latents `[C, H, W]` holds besides the weights.
+    pub fn run_bytes(&self, [c, h, w]: [usize; 3]) -> usize {
+        Memory::plan(&self.schedule, Shape::new(c, h, w)).bytes()
+    }
+
+    /// The size `[C, H, W]` of the output for images or latents `[C, H, W]`.
+    pub fn output(&self, [c, h, w]: [usize; 3]) -> [usize; 3] {
+        let memory = Memory::plan(&self.schedule, Shape::new(c, h, w));
+        let shape = memory.places[self.schedule.output].map_or(Shape::new(0, 0, 0), |place| place.shape);
+        [shape.channels, shape.height, shape.width]
+    }
+
+    /// The steps of a run on images or latents `[C, H, W]`, in the order in which an [`Observer`] is asked.
+    pub fn steps(&self, [c, h, w]: [usize; 3]) -> Vec<StepInfo> {
+        let memory = Memory::plan(&self.schedule, Shape::new(c, h, w));
+        let steps = self.schedule.steps.iter().zip(memory.macs);
+        steps.map(|(step, macs)| StepInfo { name: step.name.clone(), kind: step.work.kind(), macs }).collect()
+    }
+
+    async fn run_batch(
+        &mut self,
+        input: ArrayView4<'_, f32>,
+        mut output: ArrayViewMut4<'_, f32>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Failure> {
+        let (n, c, h, w) = input.dim();
+        let channels = self.schedule.channels[0];
+        if c != channels {
+            return Err(format!("the input has {c} channels, the model takes {channels}").into());
+        }
+        if output.len_of(Axis(0)) != n {
+            return Err(format!("the output is for {} items, the input holds {n}", output.len_of(Axis(0))).into());
+        }
+        let mut kept = self.memory(Shape::new(c, h, w))?;
+        let of_one = kept.memory.macs.iter().fold(0, |sum: u64, &macs| sum.saturating_add(macs));
+        let mut progress = Progress { done: 0, total: of_one.saturating_mul(n as u64) };
+        let mut result = Ok(());
+        for (input, output) in input.outer_iter().zip(output.outer_iter_mut()) {
+            result = self.run_one(&mut kept, input, output, observer, &mut progress).await;
+            if result.is_err() {
+                break;
+            }
+        }
+        self.kept = Some(kept);
+        result
+    }
+
+    /// Memory for an input of this shape: what the last run used, if it had the same.
+    fn memory(&mut self, input: Shape) -> Result<Kept, Failure> {
+        if let Some(kept) = self.kept.take_if(|kept| kept.input == input) {
+            return Ok(kept);
+        }
+        // Freed before anything is asked for.
+        self.kept = None;
+        let memory = Memory::plan(&self.schedule, input);
+        let slots = memory.slots.iter().map(|&blocks| Blocks::new(blocks));
+        let slots = slots.collect::<Option<Vec<Blocks>>>().ok_or_else(|| {
+            Failure::OutOfMemory(format!("{} MB of images would have to be held at once", memory.bytes() / 1_000_000))
+        })?;
+        Ok(Kept { input, memory, slots })
+    }
+
+    async fn run_one(
+        &self,
+        kept: &mut Kept,
+        input: ArrayView3<'_, f32>,
+        mut output: ArrayViewMut3<'_, f32>,
+        observer: &mut dyn Observer,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        let Kept { memory, slots, .. } = kept;
+        let place = |value: usize| memory.places[value].ok_or("a value has no place");
+        let context = Context { level: self.level, norms: &self.schedule.norms, workspace: &self.workspace };
+        let first = place(0)?;
+        let planar = input.as_standard_layout();
+        let planar = planar.as_slice().ok_or("the input has no standard layout")?;
+        self.threads.run(|| pack(first.shape, planar, &mut slots[first.slot][..first.shape.blocks()]));
+        let mut moments: Vec<Option<Moments>> = (0..self.schedule.channels.len()).map(|_| None).collect();
+        for (step, &macs) in self.schedule.steps.iter().zip(&memory.macs) {
+            if observer.step(*progress).await == ControlFlow::Break(()) {
+                return Err(Failure::Cancelled);
+            }
+            let to = place(step.output)?;
+            // The slot that is written is taken out while the others are read.
+            let mut out = std::mem::take(&mut slots[to.slot]);
+            let mut sums = step.moments.then(Moments::new);
+            let image = |value: usize| {
+                let Some(place) = memory.places[value] else { unreachable!("a step reads what an earlier one made") };
+                let view = View::new(place.shape, &slots[place.slot][..place.shape.blocks()]);
+                Image { view, moments: moments[value].as_ref() }
+            };
+            let blocks = &mut out[..to.shape.blocks()];
+            self.threads.run(|| step.work.run(&context, image, blocks, sums.as_mut()));
+            moments[step.output] = sums;
+            slots[to.slot] = out;
+            progress.done = progress.done.saturating_add(macs);
+        }
+        let last = place(self.schedule.output)?;
+        let shape = [last.shape.channels, last.shape.height, last.shape.width];
+        if output.shape() != shape {
+            return Err(format!("the output has shape {:?}, but {shape:?} was computed", output.shape()).into());
+        }
+        let planar = output.as_slice_mut().ok_or("the output has no standard layout")?;
+        let blocks = &slots[last.slot][..last.shape.blocks()];
+        self.threads.run(|| unpack(View::new(last.shape, blocks), planar));
+        Ok(())
+    }
+}
+
+impl Session for CpuSession {
+    fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    fn run<'a>(
+        &'a mut self,
+        input: ArrayView4<'a, f32>,
+        output: ArrayViewMut4<'a, f32>,
+        observer: &'a mut dyn Observer,
+    ) -> RunFuture<'a> {
+        Box::pin(async move {
+            let shape = input.shape().to_vec();
+            let run = self.run_batch(input, output, observer).await;
+            run.map_err(|failure| RunError::new(&self.engine, &shape, failure))
+        })
+    }
+}

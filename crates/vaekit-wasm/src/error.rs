@@ -1,0 +1,84 @@
+//! Errors as JavaScript sees them: an `Error` with a `kind`.
+
+use std::fmt::Display;
+
+use js_sys::Reflect;
+use vaekit::{Failure, RunError, VaeError};
+use wasm_bindgen::prelude::*;
+
+/// What a program can do about an error; the package's `VaekitError.kind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// What was handed in cannot be used.
+    BadInput,
+    /// The engine cannot run it.
+    #[cfg_attr(feature = "cpu", expect(dead_code, reason = "tract is asked next"))]
+    Engine,
+    /// The module's engine does not know the model's graph, another may.
+    #[cfg_attr(not(feature = "cpu"), expect(dead_code, reason = "tract is the last to be asked"))]
+    Unsupported,
+    OutOfMemory,
+    Cancelled,
+    Other,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::BadInput => "bad-input",
+            Kind::Engine => "engine",
+            Kind::Unsupported => "unsupported",
+            Kind::OutOfMemory => "out-of-memory",
+            Kind::Cancelled => "cancelled",
+            Kind::Other => "other",
+        }
+    }
+}
+
+/// An error, in the words of the crate that found it.
+#[derive(Debug)]
+pub(crate) struct Error {
+    kind: Kind,
+    message: String,
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind, message: impl Display) -> Self {
+        Error { kind, message: message.to_string() }
+    }
+}
+
+/// Says what an error's category is.
+pub(crate) trait OfKind<T> {
+    fn of_kind(self, kind: Kind) -> Result<T, Error>;
+}
+
+impl<T, E: Display> OfKind<T> for Result<T, E> {
+    fn of_kind(self, kind: Kind) -> Result<T, Error> {
+        self.map_err(|error| Error::new(kind, error))
+    }
+}
+
+impl From<VaeError> for Error {
+    fn from(error: VaeError) -> Self {
+        let kind = match &error {
+            VaeError::NoHalf { .. } | VaeError::NoPixels { .. } | VaeError::Latents(_) => Kind::BadInput,
+            VaeError::Run(RunError { failure, .. }) => match failure {
+                Failure::Cancelled => Kind::Cancelled,
+                Failure::OutOfMemory(_) => Kind::OutOfMemory,
+                Failure::Other(_) => Kind::Other,
+            },
+            VaeError::NonFinite { .. } => Kind::Other,
+        };
+        Error::new(kind, error)
+    }
+}
+
+impl From<Error> for JsValue {
+    fn from(error: Error) -> JsValue {
+        let value = js_sys::Error::new(&error.message);
+        // An error takes every key.
+        let _ = Reflect::set(&value, &"kind".into(), &error.kind.name().into());
+        value.into()
+    }
+}

@@ -1,0 +1,321 @@
+//! A VAE in the page.
+
+use js_sys::{Float32Array, Function, Map, Uint8Array};
+use ndarray::Array4;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+use serde::{Deserialize, Serialize};
+use vaekit::{Domain, Half, Images, LOGVAR_RANGE, Latents, Posterior, Scaling};
+use vaekit_latents::{ImageSize, Provenance, ReadOptions, VaeId};
+use vaekit_onnx::ModelFolder;
+use wasm_bindgen::prelude::*;
+
+use crate::convert::{CheckpointOptions, to_folder};
+use crate::engine;
+use crate::error::{Error, Kind, OfKind};
+use crate::files::{Found, Given};
+use crate::js::{self, object};
+use crate::observer::{Asking, Telling};
+
+/// A VAE that is ready to run.
+#[wasm_bindgen]
+pub struct Vae {
+    vae: vaekit::Vae,
+    info: Info,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct LoadOptions {
+    halves: Option<Vec<Half>>,
+    #[serde(flatten)]
+    checkpoint: CheckpointOptions,
+}
+
+/// What the page learns of a VAE.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Info {
+    name: String,
+    family: String,
+    halves: Vec<Half>,
+    latents: LatentsInfo,
+    has_posterior: bool,
+    weights_bytes: u64,
+    engine: String,
+    /// What files of its latents say of it.
+    id: VaeId,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LatentsInfo {
+    channels: usize,
+    factor: usize,
+    native: Domain,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scaling_factor: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shift_factor: Option<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct EncodeOptions {
+    crop: bool,
+    sample: bool,
+    seed: u64,
+    latents: Option<Domain>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct DecodeOptions {
+    domain: Option<Domain>,
+    crop_to: Option<ImageSize>,
+}
+
+#[wasm_bindgen]
+impl Vae {
+    /// Loads a `Map` of paths to `Blob`s: a model folder, a lone model, or a checkpoint, which is converted first.
+    pub fn load(files: &Map, options: &str, report: Function) -> Result<Vae, JsValue> {
+        let options = js::options::<LoadOptions>(options)?;
+        Ok(load(Given::new(files), options, &Telling(report))?)
+    }
+
+    /// [`Info`] as JSON.
+    pub fn info(&self) -> String {
+        serde_json::to_string(&self.info).expect("an info has string keys only")
+    }
+
+    /// Encodes a picture of RGBA bytes, row by row; alpha is passed over.
+    ///
+    /// `observe` is [`Asking`]'s. Gives `{ latents, width, height, posterior }`.
+    pub async fn encode(
+        &mut self,
+        rgba: Vec<u8>,
+        width: usize,
+        height: usize,
+        options: String,
+        observe: Function,
+    ) -> Result<JsValue, JsValue> {
+        let options = js::options::<EncodeOptions>(&options)?;
+        let multiple = self.vae.config().latents.image_multiple();
+        let mut images = images(&rgba, width, height)?;
+        drop(rgba);
+        if options.crop {
+            images = images.center_cropped(multiple).ok_or_else(|| {
+                let message = format!("{width} by {height} pixels are less than the VAE's {multiple}");
+                Error::new(Kind::BadInput, message)
+            })?;
+        }
+        let posterior = self.vae.encode_with(&images, &mut Asking(observe)).await.map_err(Error::from)?;
+        let space = &self.vae.config().latents;
+        let drawn = draw(&posterior, &options);
+        let latents = space.to_domain(drawn, options.latents.unwrap_or(space.native)).of_kind(Kind::BadInput)?;
+        let (height, width) = images.size();
+        Ok(object([
+            ("latents", js::from_latents(&latents)),
+            ("width", width.into()),
+            ("height", height.into()),
+            ("posterior", from_posterior(&posterior)),
+        ]))
+    }
+
+    /// Decodes latents `[1, C, h, w]`. Gives `{ pixels, rgba, width, height }`: f32 `[3, H, W]` as the decoder gave them, and bytes.
+    pub async fn decode(
+        &mut self,
+        data: Vec<f32>,
+        shape: Vec<usize>,
+        domain: String,
+        options: String,
+        observe: Function,
+    ) -> Result<JsValue, JsValue> {
+        let options = js::options::<DecodeOptions>(&options)?;
+        let domain = match (options.domain, domain.as_str()) {
+            (Some(domain), _) => domain,
+            (None, "raw") => Domain::Raw,
+            (None, "scaled") => Domain::Scaled,
+            (None, other) => {
+                return Err(
+                    Error::new(Kind::BadInput, format!("the latents are `{other}`, expected raw or scaled")).into()
+                );
+            }
+        };
+        let latents = js::to_latents(data, &shape, domain)?;
+        self.run(latents, options.crop_to, observe).await
+    }
+
+    /// Decodes a file of latents; as [`decode`](Self::decode). What encoding padded is taken off again.
+    #[wasm_bindgen(js_name = decodeFile)]
+    pub async fn decode_file(
+        &mut self,
+        name: String,
+        bytes: Vec<u8>,
+        options: String,
+        observe: Function,
+    ) -> Result<JsValue, JsValue> {
+        let options = js::options::<DecodeOptions>(&options)?;
+        let read = ReadOptions { domain: options.domain, ..ReadOptions::default() };
+        let file = vaekit_latents::read(&name, &bytes, &read).of_kind(Kind::BadInput)?;
+        drop(bytes);
+        let provenance = file.provenance.clone().unwrap_or_default();
+        self.check_fit(&name, &provenance)?;
+        let latents = file.into_latents().map_err(|error| Error::new(Kind::BadInput, format!("{name}: {error}")))?;
+        let crop_to = options.crop_to.or_else(|| self.padded_from(&latents, &provenance));
+        self.run(latents, crop_to, observe).await
+    }
+}
+
+impl Vae {
+    async fn run(
+        &mut self,
+        latents: Latents,
+        crop_to: Option<ImageSize>,
+        observe: Function,
+    ) -> Result<JsValue, JsValue> {
+        let n = latents.data.dim().0;
+        if n > 1 {
+            return Err(Error::new(Kind::BadInput, format!("there are {n} latents, expected one at a time")).into());
+        }
+        let mut images = self.vae.decode_with(latents, &mut Asking(observe)).await.map_err(Error::from)?;
+        if let Some(ImageSize { width, height }) = crop_to {
+            let (tall, wide) = images.size();
+            images = images.cropped(height.clamp(1, tall), width.clamp(1, wide));
+        }
+        let (height, width) = images.size();
+        let rgb = images.to_rgb::<u8>(0).of_kind(Kind::Other)?;
+        let rgba: Vec<u8> = rgb.as_chunks().0.iter().flat_map(|&[r, g, b]| [r, g, b, u8::MAX]).collect();
+        Ok(object([
+            ("pixels", js::from_values(&images.data)),
+            ("rgba", Uint8Array::from(rgba.as_slice()).into()),
+            ("width", width.into()),
+            ("height", height.into()),
+        ]))
+    }
+
+    /// Refuses latents of a VAE whose latents are others: decoded all the same they would be washed out or noise.
+    fn check_fit(&self, file: &str, provenance: &Provenance) -> Result<(), Error> {
+        let Some(made_by) = &provenance.vae else { return Ok(()) };
+        let misfit = made_by.latents.as_ref().and_then(|theirs| theirs.misfit(&self.vae.config().latents));
+        match misfit {
+            Some(reason) => Err(Error::new(
+                Kind::BadInput,
+                format!(
+                    "{file}: it was made by the VAE `{}` and does not fit `{}`: {reason}",
+                    made_by.name, self.info.name
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// The size that was noted at encoding, if it is one that pads to these latents.
+    fn padded_from(&self, latents: &Latents, provenance: &Provenance) -> Option<ImageSize> {
+        let space = &self.vae.config().latents;
+        let (_, c, h, w) = latents.data.dim();
+        let packed = if space.packed && c == 4 * space.channels { 2 } else { 1 };
+        let side = |latent: usize| latent * packed * space.downsample_factor;
+        let pads = |pixels: usize, side: usize| pixels > 0 && pixels <= side && side - pixels < space.image_multiple();
+        provenance.image_size.filter(|size| pads(size.width, side(w)) && pads(size.height, side(h)))
+    }
+}
+
+fn load(mut given: Given, options: LoadOptions, report: &Telling) -> Result<Vae, Error> {
+    if let Some(config) = &options.checkpoint.config {
+        given.add_config(config);
+    }
+    let (given, root, fallback_name) = match given.find()? {
+        Found::Models(root) => {
+            let name = root.file_stem().map(|name| name.to_string_lossy().into_owned());
+            (given, root, name)
+        }
+        Found::Checkpoint(paths) => {
+            let stem = paths[0].file_stem().map(|name| name.to_string_lossy().into_owned());
+            let name = options.checkpoint.name.clone().or(stem);
+            let named = CheckpointOptions { name: name.clone(), ..options.checkpoint.clone() };
+            (to_folder(&given, &paths, named, report)?, Default::default(), name)
+        }
+    };
+    let folder = ModelFolder::open_in(&given, &root).of_kind(Kind::BadInput)?;
+    let mut sessions = [None, None];
+    let mut weights_bytes = 0;
+    for (half, session) in Half::BOTH.into_iter().zip(&mut sessions) {
+        let wanted = options.halves.as_ref().is_none_or(|halves| halves.contains(&half));
+        let Some(model) = folder.model(half).filter(|_| wanted) else { continue };
+        *session = Some(engine::open(&given, model, report)?);
+        weights_bytes += engine::weights_bytes(model);
+    }
+    let [encoder, decoder] = sessions;
+    let vae = vaekit::Vae::new(folder.config().clone(), encoder, decoder);
+    let given_name = options.checkpoint.name.or_else(|| folder.facts()?.name.clone());
+    let name = given_name.or(fallback_name).unwrap_or_else(|| "unnamed".into());
+    let halves: Vec<Half> = Half::BOTH.into_iter().filter(|&half| vae.engine(half).is_some()).collect();
+    let Some(engine) = halves.iter().find_map(|&half| Some(vae.engine(half)?.to_string())) else {
+        let wanted: Vec<String> = options.halves.iter().flatten().map(Half::to_string).collect();
+        return Err(Error::new(Kind::BadInput, format!("{name} has no {}", wanted.join(" and no "))));
+    };
+    let info = Info { name: name.clone(), weights_bytes, engine, halves, ..describe(&folder, name) };
+    Ok(Vae { vae, info })
+}
+
+fn describe(folder: &ModelFolder, name: String) -> Info {
+    let (config, facts) = (folder.config(), folder.facts());
+    let space = &config.latents;
+    let (scaling_factor, shift_factor) = match space.scaling {
+        Some(Scaling::Affine { scaling_factor, shift_factor }) => (Some(scaling_factor), Some(shift_factor)),
+        Some(Scaling::PerChannel { scaling_factor, .. }) => (Some(scaling_factor), None),
+        Some(Scaling::Packed { .. }) | None => (None, None),
+    };
+    Info {
+        family: config.class_name().to_owned(),
+        halves: Vec::new(),
+        latents: LatentsInfo {
+            channels: space.channels,
+            factor: space.downsample_factor,
+            native: space.native,
+            scaling_factor,
+            shift_factor,
+        },
+        has_posterior: config.encoder_out_channels() > space.channels,
+        weights_bytes: 0,
+        engine: String::new(),
+        id: VaeId {
+            name: name.clone(),
+            family: Some(config.class_name().to_owned()),
+            latents: Some(space.clone()),
+            weights_sha256: facts.map(|facts| facts.source.weights_sha256.clone()),
+            source_sha256: facts.and_then(|facts| facts.source.files.first()?.sha256.clone()),
+        },
+        name,
+    }
+}
+
+/// RGBA bytes to an image in [-1, 1]; alpha is passed over.
+pub(crate) fn images(rgba: &[u8], width: usize, height: usize) -> Result<Images, Error> {
+    let rgb: Vec<u8> = rgba.as_chunks().0.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect();
+    Images::from_rgb(width, height, &rgb).of_kind(Kind::BadInput)
+}
+
+/// The mean, or the draw that `vaekit encode --sample --seed` makes of one picture.
+fn draw(posterior: &Posterior, options: &EncodeOptions) -> Latents {
+    if !options.sample {
+        return posterior.mode();
+    }
+    let mut random = ChaCha8Rng::seed_from_u64(options.seed);
+    let noise = Array4::from_shape_simple_fn(posterior.mean().dim(), || StandardNormal.sample(&mut random));
+    posterior.sample(noise.view())
+}
+
+/// `{ mean, std, kl }`, or undefined where there is no variance.
+fn from_posterior(posterior: &Posterior) -> JsValue {
+    let (Some(logvar), Some(kl)) = (posterior.logvar(), posterior.kl()) else { return JsValue::UNDEFINED };
+    let std: Vec<f32> =
+        logvar.iter().map(|logvar| (0.5 * logvar.clamp(LOGVAR_RANGE.0, LOGVAR_RANGE.1)).exp()).collect();
+    object([
+        ("mean", js::from_latents(&posterior.mode())),
+        ("std", Float32Array::from(std.as_slice()).into()),
+        ("kl", kl.iter().sum::<f64>().into()),
+    ])
+}

@@ -1,0 +1,33 @@
+// Helpers inside the tests' page.
+
+/** The values of a .npy file of f32. */
+async function npy(url) {
+  const bytes = await (await fetch(url)).arrayBuffer();
+  const start = 10 + new DataView(bytes).getUint16(8, true);
+  const header = new TextDecoder().decode(bytes.slice(10, start));
+  const shape = header.match(/\(([\d, ]+)\)/)[1].split(',').map(Number).filter(Boolean);
+  return { data: new Float32Array(bytes.slice(start)), shape };
+}
+
+/** The largest difference of two arrays. */
+function largest(a, b) {
+  if (a.length !== b.length) throw new Error(`${a.length} values, expected ${b.length}`);
+  return a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0);
+}
+
+/** What a promise was rejected with. */
+async function failure(promise) {
+  try {
+    await promise;
+  } catch ({ name, kind, message }) {
+    return { name, kind, message };
+  }
+  throw new Error('it was not rejected');
+}
+
+const file = async (url) => new File([await (await fetch(url)).blob()], url.split('/').at(-1));
+
+async function sha256(blob) {
+  const hash = await crypto.subtle.digest('SHA-256', await blob.arrayBuffer());
+  return [...new Uint8Array(hash)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+}

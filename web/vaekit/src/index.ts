@@ -1,0 +1,30 @@
+/**
+ * Stable Diffusion VAEs in the browser.
+ *
+ * Everything runs in web workers of the package's own, and nothing is fetched but the URLs that are handed to it.
+ */
+export { Vae } from './vae.js';
+export { convert } from './convert.js';
+export type { ConvertOptions, ModelFolder } from './convert.js';
+export { devices } from './devices.js';
+export type { Devices, Fit, GpuAdapterInfo } from './devices.js';
+export { readLatents, saveLatents } from './latents.js';
+export { metrics } from './metrics.js';
+export { VaekitError } from './errors.js';
+export type { ErrorKind } from './errors.js';
+export type {
+  Decoded,
+  DecodeOptions,
+  Encoded,
+  EncodeOptions,
+  EngineInfo,
+  Half,
+  ImageInput,
+  Latents,
+  LatentsInput,
+  LoadOptions,
+  Options,
+  Progress,
+  Source,
+  VaeInfo,
+} from './types.js';

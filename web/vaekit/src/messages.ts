@@ -1,0 +1,124 @@
+/** What page and worker say to each other. */
+import type { ErrorKind } from './errors.js';
+import type { Half, Latents, Progress, VaeInfo } from './types.js';
+
+/** A picture on its way: `ImageBitmap`s are handed over, pixels copied. */
+export type SentImage = ImageBitmap | ImageData | Blob;
+
+/** A `Source` on its way: files by path, or an absolute URL. */
+export type SentSource = { files: Map<string, Blob> } | { url: string };
+
+export interface LoadRequest {
+  source: SentSource;
+  engine: 'auto' | 'cpu' | 'tract' | 'webgpu';
+  threads: number | undefined;
+  halves: Half[] | undefined;
+  checkpoint: CheckpointOptions;
+}
+
+/** As `vaekit-wasm` takes them. */
+export interface CheckpointOptions {
+  name?: string;
+  /** JSON */
+  config?: string;
+  scaling?: string;
+}
+
+export interface EncodeRequest {
+  image: SentImage;
+  crop: boolean;
+  sample: boolean;
+  seed: number;
+  latents?: 'raw' | 'scaled';
+}
+
+export interface EncodeReply {
+  latents: Latents;
+  width: number;
+  height: number;
+  posterior?: { mean: Latents; std: Float32Array; kl: number };
+  seconds: Record<string, number>;
+  peakBytes: number;
+}
+
+export interface DecodeRequest {
+  latents: Latents | Blob;
+  domain?: 'raw' | 'scaled';
+  cropTo?: { width: number; height: number };
+  bitmap: boolean;
+}
+
+export interface DecodeReply {
+  image: ImageData | ImageBitmap;
+  pixels: Float32Array;
+  seconds: Record<string, number>;
+  peakBytes: number;
+}
+
+/** A file of a model folder, and its checksum for a zip. */
+export type Entry = [path: string, content: Blob, crc32: number];
+
+export interface WasmReport {
+  relaxedSimd: boolean;
+  isolated: boolean;
+  hardwareThreads: number;
+  /** null: WebGPU is there but gives no adapter. */
+  gpu?: AdapterReport | null;
+}
+
+export interface AdapterReport {
+  vendor: string;
+  architecture: string;
+  device: string;
+  description: string;
+  fallback: boolean;
+  limits: Record<string, number>;
+  features: string[];
+}
+
+export interface SaveRequest {
+  latents: Latents;
+  format: string;
+  /** JSON, or empty. */
+  provenance: string;
+}
+
+/** What the worker can be asked for. */
+export interface Calls {
+  load(request: LoadRequest): VaeInfo;
+  encode(request: EncodeRequest): EncodeReply;
+  decode(request: DecodeRequest): DecodeReply;
+  convert(request: { source: SentSource; options: CheckpointOptions }): Entry[];
+  saveLatents(request: SaveRequest): Uint8Array<ArrayBuffer>;
+  readLatents(file: Blob): { latents: Latents; provenance?: object };
+  metrics(request: { a: ImageData; b: ImageData }): { psnr: number; ssim: number };
+  report(request: null): WasmReport;
+  fits(request: { manifest: string; width: number; height: number; maxBuffer: number }): string;
+}
+
+export type Call = keyof Calls;
+export type Request<C extends Call> = Parameters<Calls[C]>[0];
+export type Reply<C extends Call> = ReturnType<Calls[C]>;
+
+export type ToWorker =
+  | { id: number; call: Call; request: unknown }
+  | { abort: number }
+  | { thread: ThreadStart };
+
+/** A worker that is to be a thread of another's module. */
+export interface ThreadStart {
+  module: WebAssembly.Module;
+  memory: WebAssembly.Memory;
+  variant: string;
+}
+
+export type FromWorker =
+  | { id: number; progress: Progress }
+  | { id: number; reply: unknown }
+  | ({ id: number } & Failure);
+
+export interface Failure {
+  error: { kind: ErrorKind; message: string };
+  /** Whether the worker cannot be used any more. */
+  fatal: boolean;
+}

@@ -1,0 +1,135 @@
+/** One half of a VAE. */
+export type Half = 'encoder' | 'decoder';
+
+/**
+ * What a VAE is loaded from.
+ *
+ * A string or URL names a model folder (its vaekit.json, or vae_decoder/model.onnx and vae_encoder/model.onnx, are looked
+ * up below it), a model.onnx, or a checkpoint (.safetensors, .ckpt, .pt, .pth, .bin). Blobs and Files are a checkpoint, both
+ * halves of a TAESD, a model.onnx, or the files of a model folder under their paths (`File.webkitRelativePath`, or the keys).
+ */
+export type Source = string | URL | Blob | File | File[] | { [path: string]: Blob };
+
+/** How far a piece of work is. */
+export interface Progress {
+  /** What is being done, for people. */
+  stage: string;
+  /** In units of the stage. */
+  done: number;
+  /** In units of the stage; 0 where it is not known. */
+  total: number;
+  /** Seconds that are left, estimated. */
+  left?: number;
+}
+
+export interface Options {
+  /** Ends the work; the promise is then rejected with a {@link VaekitError} of kind `cancelled`. */
+  signal?: AbortSignal;
+  /** Told how far the work is. */
+  onProgress?: (progress: Progress) => void;
+}
+
+export interface LoadOptions extends Options {
+  /** What runs the models. One that is asked for by name is used, or it is an error. Default: `auto`. */
+  engine?: 'auto' | 'cpu' | 'tract' | 'webgpu';
+  /** Default: as many as the machine has where the page is cross-origin isolated, else 1. More than one is then an error. */
+  threads?: number;
+  /** Default: those that are there. */
+  halves?: Half[];
+  /** diffusers' config.json, where a checkpoint or a model of others does not say enough. */
+  config?: object;
+  /** How a checkpoint's latents are scaled: `sd1`, `sdxl`, `sd3`, `flux1` ..., or a factor and perhaps a shift: `0.18215`. */
+  scaling?: string;
+  /** A name for people and for the latents' files. */
+  name?: string;
+}
+
+export interface EngineInfo {
+  /** `cpu` or `tract`. */
+  name: string;
+  /** For people: `vaekit-cpu 0.1.0 on wasm relaxed-simd, 2 threads`. */
+  detail: string;
+  threads: number;
+  simd: 'simd128' | 'relaxed';
+  /** What was passed over, and why: for people. */
+  notices: string[];
+}
+
+export interface VaeInfo {
+  name: string;
+  /** diffusers' class: `AutoencoderKL`, `AutoencoderTiny` ... */
+  family: string;
+  halves: Half[];
+  latents: {
+    channels: number;
+    /** Pixels to a latent, each way. */
+    factor: number;
+    /** What the models give and take. */
+    native: 'raw' | 'scaled';
+    scalingFactor?: number;
+    shiftFactor?: number;
+  };
+  /** Whether the encoder gives a distribution, so that latents can be sampled. */
+  hasPosterior: boolean;
+  engine: EngineInfo;
+  /** Of the halves that are loaded, as f32. */
+  weightsBytes: number;
+  /** What files of its latents say of it. */
+  id: object;
+}
+
+/** A picture. Alpha is passed over. */
+export type ImageInput = ImageBitmap | ImageData | HTMLCanvasElement | OffscreenCanvas | Blob;
+
+/** Latents that say which convention they follow: raw as the VAE makes them, scaled as diffusion models see them. */
+export interface Latents {
+  data: Float32Array;
+  /** [1, C, h, w] */
+  shape: [number, number, number, number];
+  domain: 'raw' | 'scaled';
+}
+
+/** Latents, or a file of them: .safetensors, .latent (ComfyUI), .npy, .npz. */
+export type LatentsInput = Latents | Blob;
+
+export interface EncodeOptions extends Options {
+  /** What to do with sides that are no multiple of the VAE's factor. Default: `pad`, by reflection. */
+  resize?: 'pad' | 'crop';
+  /** Draw from the posterior rather than take its mean. */
+  sample?: boolean;
+  /** Of the draw. The same seed draws the same latents as the native program. Default: 0. */
+  seed?: number;
+  /** Which latents to give. Default: what the VAE makes. */
+  latents?: 'raw' | 'scaled';
+}
+
+export interface Encoded {
+  latents: Latents;
+  /** Before padding: what `cropTo` takes. */
+  imageSize: { width: number; height: number };
+  /** Where the VAE has one; raw. */
+  posterior?: { mean: Latents; std: Float32Array; /** in nats */ kl: number };
+  /** By stage. */
+  seconds: Record<string, number>;
+  /** Memory of the module, at most. */
+  peakBytes: number;
+}
+
+export interface DecodeOptions extends Options {
+  /** Default: `ImageData`. */
+  output?: 'ImageData' | 'ImageBitmap';
+  /** Takes off what encoding padded. */
+  cropTo?: { width: number; height: number };
+  /** What the latents are, whatever they or their file say. */
+  domain?: 'raw' | 'scaled';
+}
+
+export interface Decoded {
+  image: ImageData | ImageBitmap;
+  /** [3, H, W] as the decoder gave them: nominally in [-1, 1], not clamped. */
+  pixels(): Float32Array;
+  /** By stage. */
+  seconds: Record<string, number>;
+  /** Memory of the module, at most. */
+  peakBytes: number;
+}

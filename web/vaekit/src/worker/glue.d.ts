@@ -1,0 +1,64 @@
+/** What wasm-bindgen makes of `crates/vaekit-wasm`, once for each variant. */
+declare module 'glue:*' {
+  export default function init(options: {
+    module_or_path: WebAssembly.Module;
+    memory?: WebAssembly.Memory;
+  }): Promise<unknown>;
+
+  export class Vae {
+    static load(files: Map<string, Blob>, options: string, report: Report): Vae;
+    info(): string;
+    encode(rgba: Uint8Array, width: number, height: number, options: string, observe: Observe): Promise<WasmEncoded>;
+    decode(
+      data: Float32Array,
+      shape: Uint32Array,
+      domain: string,
+      options: string,
+      observe: Observe,
+    ): Promise<WasmDecoded>;
+    decodeFile(name: string, bytes: Uint8Array, options: string, observe: Observe): Promise<WasmDecoded>;
+  }
+  export function convert(
+    files: Map<string, Blob>,
+    options: string,
+    report: Report,
+  ): [path: string, content: Blob | string, crc32: number][];
+  export function saveLatents(
+    data: Float32Array,
+    shape: Uint32Array,
+    domain: string,
+    format: string,
+    provenance: string,
+  ): Uint8Array<ArrayBuffer>;
+  export function readLatents(name: string, bytes: Uint8Array): { latents: WasmLatents; provenance?: string };
+  export function metrics(
+    a: Uint8Array,
+    b: Uint8Array,
+    width: number,
+    height: number,
+  ): { psnr: number; ssim: number };
+  export function gpuAdapter(): Promise<import('../messages.js').AdapterReport | null | undefined>;
+  export function fits(manifest: string, width: number, height: number, maxBuffer: number): string;
+  export function memoryBytes(): number;
+  /** In the variants with threads. */
+  export const startThreads: ((threads: number) => void) | undefined;
+  export const runThread: (() => void) | undefined;
+  /** Set where the variant was not built. */
+  export const missing: true | undefined;
+
+  type Report = (stage: string, done: number, total: number) => void;
+  type Observe = (done: number, total: number) => Promise<boolean>;
+  type WasmLatents = import('../types.js').Latents;
+  interface WasmEncoded {
+    latents: WasmLatents;
+    width: number;
+    height: number;
+    posterior?: { mean: WasmLatents; std: Float32Array; kl: number };
+  }
+  interface WasmDecoded {
+    pixels: Float32Array;
+    rgba: Uint8Array<ArrayBuffer>;
+    width: number;
+    height: number;
+  }
+}

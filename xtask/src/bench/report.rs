@@ -1,0 +1,142 @@
+//! What the CPU benchmark found, as a table and as JSON.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::cpu::{Engine, Work};
+use super::profile::Kind;
+use super::random_vae::Shape;
+
+/// Runs that a process times, after one that it does not.
+pub(crate) const RUNS: usize = 2;
+
+/// What a process measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Measurement {
+    pub(crate) open_seconds: f64,
+    /// From nothing to the end of the first run.
+    pub(crate) first_seconds: f64,
+    pub(crate) seconds: Vec<f64>,
+    pub(crate) peak_memory_bytes: Option<u64>,
+    /// Of vaekit-cpu.
+    pub(crate) profile: Vec<Kind>,
+    /// What its product of matrices reaches in the caches.
+    pub(crate) peak_flops: Option<f64>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Report {
+    machine: String,
+    threads: usize,
+    rounds: usize,
+    pub(crate) conversions: Vec<Conversion>,
+    results: Vec<Row>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Conversion {
+    pub(crate) vae: Shape,
+    pub(crate) checkpoint_bytes: u64,
+    pub(crate) seconds: f64,
+    pub(crate) peak_memory_bytes: Option<u64>,
+}
+
+/// One engine at one work.
+#[derive(Serialize)]
+struct Row {
+    #[serde(flatten)]
+    work: Work,
+    engine: Engine,
+    measurements: Vec<Measurement>,
+}
+
+impl Report {
+    pub(crate) fn new(rounds: usize, threads: usize) -> Self {
+        Report { machine: machine(), threads, rounds, conversions: Vec::new(), results: Vec::new() }
+    }
+
+    pub(crate) fn add(&mut self, work: Work, engine: Engine, measurement: Measurement) {
+        match self.results.iter_mut().find(|row| (row.work, row.engine) == (work, engine)) {
+            Some(row) => row.measurements.push(measurement),
+            None => self.results.push(Row { work, engine, measurements: vec![measurement] }),
+        }
+    }
+}
+
+impl Row {
+    fn seconds(&self) -> Vec<f64> {
+        self.measurements.iter().flat_map(|one| one.seconds.clone()).collect()
+    }
+
+    fn median_of(&self, get: impl Fn(&Measurement) -> f64) -> f64 {
+        median(&self.measurements.iter().map(get).collect::<Vec<_>>())
+    }
+
+    fn peak(&self) -> Option<u64> {
+        self.measurements.iter().filter_map(|one| one.peak_memory_bytes).max()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}; {} threads, {} rounds of {RUNS} runs\n", self.machine, self.threads, self.rounds)?;
+        writeln!(f, "| conversion | checkpoint | time | peak memory |\n| --- | --- | --- | --- |")?;
+        for Conversion { vae, checkpoint_bytes, seconds, peak_memory_bytes } in &self.conversions {
+            let peak = megabytes(*peak_memory_bytes);
+            writeln!(f, "| {vae} | {} MB | {seconds:.2} s | {peak} |", checkpoint_bytes / 1_000_000)?;
+        }
+        writeln!(f, "\n| work | engine | median | spread | ratio | load to first picture | peak memory |")?;
+        writeln!(f, "| --- | --- | --- | --- | --- | --- | --- |")?;
+        for row in &self.results {
+            let (seconds, first) = (row.seconds(), row.median_of(|one| one.first_seconds));
+            let least = seconds.iter().copied().fold(f64::MAX, f64::min);
+            let most = seconds.iter().copied().fold(0.0, f64::max);
+            let bare = self.results.iter().find(|other| other.work == row.work && other.engine == Engine::BareOrt);
+            let ratio = bare.map_or(f64::NAN, |bare| median(&seconds) / median(&bare.seconds()));
+            writeln!(
+                f,
+                "| {} | {} | {:.3} s | {least:.3} to {most:.3} s | {ratio:.2} | {first:.3} s | {} |",
+                row.work,
+                row.engine,
+                median(&seconds),
+                megabytes(row.peak())
+            )?;
+        }
+        for row in &self.results {
+            let Some(Measurement { profile, peak_flops: Some(peak), .. }) = row.measurements.last() else { continue };
+            writeln!(f, "\n{} on {}, products of matrices reach {:.0} GFLOP/s:\n", row.work, row.engine, peak * 1e-9)?;
+            writeln!(f, "| kernel | time | GFLOP/s, counted as direct |\n| --- | --- | --- |")?;
+            for Kind { kernel, seconds, macs } in profile {
+                writeln!(f, "| {kernel} | {:.1} ms | {:.0} |", seconds * 1e3, 2e-9 * *macs as f64 / seconds)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => sorted[middle],
+        _ => (sorted[middle - 1] + sorted[middle]) / 2.0,
+    }
+}
+
+fn megabytes(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "unknown".into(), |bytes| format!("{} MB", bytes / 1_000_000))
+}
+
+/// Processor, cores, system.
+fn machine() -> String {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown CPU", |(_, name)| name);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    format!("{name}, {cores} threads, {} {}", std::env::consts::OS, std::env::consts::ARCH)
+}
