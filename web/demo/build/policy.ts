@@ -1,12 +1,12 @@
 import type { Plugin } from 'vite';
 
 /**
- * What the published page may do. Scripts are its own alone, and what strangers' files say is never run; it may fetch from
- * anywhere, since the hub's address is a setting, but sends nothing there.
+ * What the published page may do: scripts are its own alone. It may fetch from anywhere, since the hub's address is a setting.
  */
 const POLICY = {
   'default-src': "'self'",
   'script-src': "'self' 'wasm-unsafe-eval'",
+  'style-src': "'self' 'unsafe-inline'",
   'worker-src': "'self' blob:",
   'img-src': "'self' blob: data:",
   'connect-src': "'self' blob: https: http://127.0.0.1:* http://localhost:*",
