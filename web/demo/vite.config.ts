@@ -1,10 +1,13 @@
+import { fileURLToPath } from 'node:url';
+
 import { defineConfig } from 'vite';
 
 import { assets } from './build/assets.ts';
+import { policy } from './build/policy.ts';
 import { precache } from './build/precache.ts';
 import { registry } from './build/registry.ts';
 
-const at = (path: string): string => new URL(path, import.meta.url).pathname;
+const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
 /** What threads in wasm need. */
 const isolation = {
@@ -15,7 +18,12 @@ const isolation = {
 export default defineConfig({
   // The page may lie in any folder of a static host.
   base: './',
-  plugins: [assets(at('../../models')), registry(at('../../models/registry.toml')), precache(at('./public'))],
+  plugins: [
+    assets(at('../../models')),
+    registry(at('../../models/registry.toml')),
+    policy(),
+    precache(at('./public')),
+  ],
   server: { headers: isolation },
   preview: { headers: isolation },
   optimizeDeps: { exclude: ['vaekit'] },

@@ -10,7 +10,7 @@ export interface App {
   engine: Engine;
   /** The picture that all views work on. */
   picture: Signal<PictureFile>;
-  /** The engine does one thing at a time. */
+  /** The engine does one thing at a time, for whichever view. */
   engineLane: Lane;
 }
 
@@ -20,6 +20,8 @@ export interface View {
   job: Job;
   /** Somebody came to it. */
   enter?(): void;
+  /** Somebody left it. */
+  leave?(): void;
   /** A picture or a model was given while it was shown. */
   given?(): void;
 }

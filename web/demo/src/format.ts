@@ -26,6 +26,9 @@ export function timeLeft(s: number): string {
 
 export const decibels = (psnr: number): string => (psnr === Infinity ? 'identical' : `${psnr.toFixed(2)} dB`);
 
+/** SSIM; pictures with a side below 11 pixels have none. */
+export const similarity = (ssim: number): string => (Number.isNaN(ssim) ? 'too small' : ssim.toFixed(4));
+
 /** Three significant digits with a true minus sign. */
 export function number(n: number): string {
   const digits = Math.abs(n) >= 100 ? 0 : Math.abs(n) >= 10 ? 1 : 2;

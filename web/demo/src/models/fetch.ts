@@ -1,6 +1,3 @@
-import { sha256 } from '@noble/hashes/sha2.js';
-import { bytesToHex } from '@noble/hashes/utils.js';
-
 import { PageError } from '../errors';
 import type { Work } from '../parts/job';
 import type { Bytes } from './model';
@@ -34,7 +31,20 @@ export async function fetchFile(
   }
   if (!response.ok || !response.body) throw refused(response, name);
   const total = expected.bytes ?? Number(response.headers.get('content-length') ?? 0);
-  return { total, body: response.body.pipeThrough(checked(name, total, expected, onProgress)) };
+  const digest = expected.sha256 ? await sha256() : undefined;
+  return { total, body: response.body.pipeThrough(checked(name, total, expected, digest, onProgress)) };
+}
+
+interface Digest {
+  update(bytes: Uint8Array): unknown;
+  hex(): string;
+}
+
+/** WebCrypto wants all bytes at once, which weights are too large for. */
+async function sha256(): Promise<Digest> {
+  const [{ sha256 }, { bytesToHex }] = await Promise.all([import('@noble/hashes/sha2.js'), import('@noble/hashes/utils.js')]);
+  const hash = sha256.create();
+  return { update: (bytes) => hash.update(bytes), hex: () => bytesToHex(hash.digest()) };
 }
 
 /** All of a stream, in the browser's keeping; fails as the stream does, which `Response.blob` does not in every browser. */
@@ -65,15 +75,15 @@ function checked(
   name: string,
   total: number,
   expected: { bytes?: number; sha256?: string },
+  digest: Digest | undefined,
   onProgress: Work['onProgress'],
 ): TransformStream<Bytes, Bytes> {
-  const hash = expected.sha256 ? sha256.create() : undefined;
   const started = performance.now();
   let done = 0;
   return new TransformStream({
     transform(chunk, controller) {
       done += chunk.byteLength;
-      hash?.update(chunk);
+      digest?.update(chunk);
       const left = ((performance.now() - started) / 1000 / done) * (total - done);
       onProgress({ stage: `Fetching ${name}`, done, total, ...(total > done && { left }) });
       controller.enqueue(chunk);
@@ -82,7 +92,7 @@ function checked(
       if (expected.bytes !== undefined && done !== expected.bytes) {
         throw new PageError('The download is broken', `${name} has ${done} bytes, expected ${expected.bytes}`, AGAIN);
       }
-      const found = hash && bytesToHex(hash.digest());
+      const found = digest?.hex();
       if (found && found !== expected.sha256) {
         throw new PageError(
           'The download is not what it should be',

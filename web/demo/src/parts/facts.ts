@@ -1,7 +1,11 @@
 import { el } from '../dom';
+import { count } from '../format';
 
-/** Fills a `<dl>`: what, how much, and in small what that means. */
-export function showFacts(list: HTMLElement, facts: [term: string, value: string, note?: string | undefined][]): void {
+/** What, how much, and in small what that means. */
+export type Fact = [term: string, value: string, note?: string | undefined];
+
+/** Fills a `<dl>`. */
+export function showFacts(list: HTMLElement, facts: Fact[]): void {
   list.replaceChildren(
     ...facts.flatMap(([term, value, note]) => [
       el('dt', {}, term),
@@ -9,3 +13,10 @@ export function showFacts(list: HTMLElement, facts: [term: string, value: string
     ]),
   );
 }
+
+/** KL in nats, and for each latent, which compares between sizes. */
+export const klFact = (nats: number, latents: number): Fact => [
+  'KL',
+  `${count(Math.round(nats))} nats`,
+  `${(nats / latents).toFixed(2)} for each number`,
+];

@@ -9,13 +9,14 @@ export interface Work {
   onProgress: (progress: Progress) => void;
 }
 
-/** What takes turns: starting one piece of work cancels the one before and waits until it has stopped. */
+/** What takes turns, such as the engine: each piece of work waits for the one before. */
 export class Lane {
-  current: { controller: AbortController; done: Promise<unknown> } | undefined;
+  last: Promise<unknown> = Promise.resolve();
 }
 
 /** Shows work in `root`: its stage and time left, a cancel button, and what went wrong. */
 export class Job {
+  #current: AbortController | undefined;
   readonly #stage = el('p', { class: 'job-stage' });
   readonly #left = el('p', { class: 'job-left' });
   readonly #bar = el('progress', { max: 1, 'aria-label': 'Progress' });
@@ -39,36 +40,39 @@ export class Job {
   }
 
   cancel(): void {
-    this.lane.current?.controller.abort();
+    this.#current?.abort();
   }
 
-  /** Does `work` after cancelling what ran before; `undefined` where it was cancelled or failed, which is shown. */
+  /**
+   * Does `work` when it is its turn, after cancelling what this job did before; `undefined` where it was cancelled or
+   * failed, which is shown.
+   */
   async run<T>(work: (work: Work) => Promise<T>): Promise<T | undefined> {
-    const before = this.lane.current;
-    before?.controller.abort();
-    const controller = new AbortController();
-    const { signal } = controller;
+    this.cancel();
+    const mine = new AbortController();
+    const { signal } = mine;
+    this.#current = mine;
+    const before = this.lane.last;
     const done = (async () => {
-      await before?.done.catch(() => undefined);
+      this.#report({ stage: 'Waiting for its turn', done: 0, total: 0 });
+      await Promise.race([before, aborted(signal)]);
       signal.throwIfAborted();
       this.#problem.hidden = true;
       return work({ signal, onProgress: (progress) => !signal.aborted && this.#report(progress) });
     })();
-    const mine = { controller, done };
-    this.lane.current = mine;
-    const show = setTimeout(() => (this.#running.hidden = this.lane.current !== mine), this.quick ? 300 : 0);
+    this.lane.last = Promise.allSettled([before, done]);
+    const show = setTimeout(() => (this.#running.hidden = this.#current !== mine), this.quick ? 300 : 0);
     try {
       return await done;
     } catch (error) {
       if (!isCancelled(error) && !signal.aborted) this.fail(explain(error));
-      else if (this.lane.current === mine) announce('Cancelled');
+      else if (this.#current === mine) announce('Cancelled');
       return undefined;
     } finally {
       clearTimeout(show);
-      if (this.lane.current === mine) {
-        this.lane.current = undefined;
+      if (this.#current === mine) {
+        this.#current = undefined;
         this.#running.hidden = true;
-        this.#stage.textContent = '';
       }
     }
   }
@@ -89,3 +93,6 @@ export class Job {
     this.#left.textContent = left === undefined || done >= total ? '' : timeLeft(left);
   }
 }
+
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));

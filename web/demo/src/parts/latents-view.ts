@@ -10,15 +10,17 @@ export class LatentsView {
   readonly #grid = el('div', { class: 'channels' });
   readonly #low = el('span');
   readonly #high = el('span');
+  readonly #map = el('i', { 'aria-hidden': 'true' });
   readonly #legend = el(
     'div',
     { class: 'legend', hidden: true },
     this.#low,
-    el('i', { style: `background: ${gradient}`, 'aria-hidden': 'true' }),
+    this.#map,
     this.#high,
   );
 
   constructor(root: HTMLElement) {
+    this.#map.style.background = gradient;
     root.append(this.#grid, this.#legend);
   }
 

@@ -2,7 +2,7 @@ import { metrics, type VaeInfo } from 'vaekit';
 
 import type { App, View } from '../app';
 import { byId, el } from '../dom';
-import { bytes, count, decibels, seconds, size } from '../format';
+import { bytes, count, decibels, seconds, similarity, size } from '../format';
 import type { Model } from '../models/model';
 import { Job, type Work } from '../parts/job';
 import { PictureCompare, type Shown } from '../parts/picture-compare';
@@ -150,7 +150,7 @@ const total = (stages: Record<string, number>): number => Object.values(stages).
 function row({ info, psnr, ssim, kl, latents, encode, decode, peakBytes }: Entry): HTMLElement {
   const cells = [
     decibels(psnr),
-    ssim.toFixed(4),
+    similarity(ssim),
     kl === undefined ? 'none' : count(Math.round(kl)),
     latents,
     seconds(encode),

@@ -3,15 +3,13 @@ import { devices, type Devices, type GpuAdapterInfo, type VaeInfo } from 'vaekit
 import type { App } from '../app';
 import { byId, el } from '../dom';
 import { bytes } from '../format';
-import { showFacts } from '../parts/facts';
-
-type Facts = Parameters<typeof showFacts>[1];
+import { type Fact, showFacts } from '../parts/facts';
 
 const ENGINES: Record<string, string> = { cpu: 'CPU engine', tract: 'tract', webgpu: 'WebGPU' };
 
 /** One line that says what computes, and behind it why. */
 export function showEngine({ engine }: App): void {
-  let machine: Facts = [];
+  let machine: Fact[] = [];
   const show = (info: VaeInfo | undefined): void => {
     byId('engine-line', HTMLElement).textContent = info ? summary(info) : 'Engine: not started';
     showFacts(byId('engine-facts', HTMLElement), [...(info ? loaded(info) : []), ...machine]);
@@ -19,8 +17,11 @@ export function showEngine({ engine }: App): void {
     byId('engine-notices', HTMLElement).replaceChildren(...notices.map((notice) => el('li', {}, notice)));
   };
   engine.info.watch(show);
+  const details = byId('engine', HTMLDetailsElement);
+  addEventListener('pointerdown', ({ target }) => target instanceof Node && !details.contains(target) && (details.open = false));
+  addEventListener('keydown', ({ key }) => key === 'Escape' && (details.open = false));
   // Asked when somebody looks: to find a GPU's adapter wakes its driver.
-  byId('engine', HTMLElement).addEventListener(
+  details.addEventListener(
     'toggle',
     () => {
       void devices().then((found) => {
@@ -37,7 +38,7 @@ function summary({ engine: { name, threads, notices } }: VaeInfo): string {
   return notices.length > 0 ? `${line} (see why)` : line;
 }
 
-function loaded({ name, family, engine, latents, weightsBytes }: VaeInfo): Facts {
+function loaded({ name, family, engine, latents, weightsBytes }: VaeInfo): Fact[] {
   return [
     ['Engine', engine.detail],
     ['VAE', name, `${family}, ${bytes(weightsBytes)} of weights`],
@@ -45,7 +46,7 @@ function loaded({ name, family, engine, latents, weightsBytes }: VaeInfo): Facts
   ];
 }
 
-function describe({ wasm, gpu }: Devices): Facts {
+function describe({ wasm, gpu }: Devices): Fact[] {
   const isolation = wasm.crossOriginIsolated ? 'the page is isolated, so all may be used' : 'the page is not isolated, so one is used';
   return [
     ['Processor threads', String(wasm.hardwareThreads), isolation],

@@ -2,15 +2,14 @@ import { type Encoded, metrics, type Vae } from 'vaekit';
 
 import type { App, View } from '../app';
 import { byId } from '../dom';
-import { decibels } from '../format';
+import { decibels, similarity } from '../format';
 import { picture as pictureFile } from '../given';
 import { mix, type Recipe } from '../latent-space';
-import { showFacts } from '../parts/facts';
+import { klFact, showFacts } from '../parts/facts';
 import { Job, type Work } from '../parts/job';
 import { LatentsView } from '../parts/latents-view';
 import { PictureCompare } from '../parts/picture-compare';
 import { covering, draw, mirrored, type Picture, type PictureFile, readPicture } from '../picture';
-import { kl } from './round-trip';
 
 /** Quick enough to follow a slider. */
 const SIDE = 256;
@@ -104,8 +103,8 @@ export class Playground implements View {
       this.#pictures.show({ label: 'Picture A', image: a.image }, { label: 'Decoded', image });
       showFacts(byId('playground-facts', HTMLElement), [
         ['PSNR against A', decibels(psnr)],
-        ['SSIM against A', ssim.toFixed(4)],
-        ...(nats === undefined ? [] : [kl(nats, latents.data.length)]),
+        ['SSIM against A', similarity(ssim)],
+        ...(nats === undefined ? [] : [klFact(nats, latents.data.length)]),
       ]);
     });
   }

@@ -1,10 +1,10 @@
-import { type Decoded, type Encoded, metrics, saveLatents, type Vae } from 'vaekit';
+import { type Decoded, type Encoded, metrics, readLatents, saveLatents, type Vae } from 'vaekit';
 
 import type { App, View } from '../app';
-import { byId, download, el } from '../dom';
+import { announce, byId, download, el } from '../dom';
 import { explain } from '../errors';
-import { bytes, count, decibels, seconds, size, stem } from '../format';
-import { showFacts } from '../parts/facts';
+import { bytes, count, decibels, seconds, similarity, size, stem } from '../format';
+import { klFact, showFacts } from '../parts/facts';
 import { Job, type Work } from '../parts/job';
 import { LatentsView } from '../parts/latents-view';
 import { PictureCompare } from '../parts/picture-compare';
@@ -61,7 +61,9 @@ export class RoundTrip implements View {
   async run(): Promise<void> {
     const file = this.#file;
     const result = await this.job.run((work) => (file ? this.#decodeFile(file, work) : this.#roundTrip(work)));
-    if (result) this.#result = result;
+    if (!result) return;
+    this.#result = result;
+    announce(`Decoded by ${result.vae.info.name}`);
   }
 
   async #preview(): Promise<void> {
@@ -90,8 +92,8 @@ export class RoundTrip implements View {
     const [pixels, latents] = [width * height * 3, encoded.latents.data.length];
     showFacts(byId('roundtrip-facts', HTMLElement), [
       ['PSNR', decibels(psnr)],
-      ['SSIM', ssim.toFixed(4)],
-      ...(encoded.posterior ? [kl(encoded.posterior.kl, latents)] : []),
+      ['SSIM', similarity(ssim)],
+      ...(encoded.posterior ? [klFact(encoded.posterior.kl, latents)] : []),
       ['Picture', `${count(pixels)} numbers`, `${size(width, height)} × 3`],
       ['Latents', `${count(latents)} numbers`, `${latentSize(encoded.latents)}, ${(pixels / latents).toFixed(0)} times fewer`],
     ]);
@@ -103,7 +105,6 @@ export class RoundTrip implements View {
   }
 
   async #decodeFile(file: File, work: Work): Promise<Result> {
-    const { readLatents } = await import('vaekit');
     const vae = await this.app.engine.vae(this.app.library.chosen.value, work);
     const domain = this.#domain.value as 'raw' | 'scaled' | '';
     const decoded = await vae.decode(file, { ...work, output: 'ImageData', ...(domain && { domain }) });
@@ -179,10 +180,3 @@ function sourceLine({ name, image, original }: Picture): string {
 
 const latentSize = ({ shape: [, channels, height, width] }: Encoded['latents']): string =>
   `${size(width, height)} × ${channels}`;
-
-/** KL in nats, and per latent, which compares between sizes. */
-export const kl = (nats: number, latents: number): [string, string, string] => [
-  'KL',
-  `${count(Math.round(nats))} nats`,
-  `${(nats / latents).toFixed(2)} for each number`,
-];
