@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
-use vaekit_library::{Choice, Entry, Kind as EntryKind, Remembered, diffusers_weights, own_vae};
+use vaekit_hub::{HubError, UnknownName};
+use vaekit_library::{Choice, Entry, FindError, Kind as EntryKind, Remembered, diffusers_weights, find, own_vae};
 
 use crate::args::ChoiceArgs;
 use crate::checkpoint::STARTER;
 use crate::failure::{Kind, OfKind};
+use crate::hub;
 use crate::library::{self, Shelf};
 use crate::ui::Ui;
 
@@ -144,11 +146,31 @@ fn named(asked: &str, args: &ChoiceArgs, by: &str, ui: &Ui) -> Result<Chosen> {
         return Ok(starter(by.into()));
     }
     let mut shelf = Shelf::open(&args.library, ui)?;
-    let nowhere = format!("there is no VAE `{asked}`: it is neither `{STARTER}` nor a file or folder");
+    // What lies in a folder goes before what was fetched, and a known name before the search for a hash.
+    let known = match find(&shelf.entries, asked, &shelf.index) {
+        Err(FindError::Unknown { .. }) => hub::registry(ui)?.find(asked).cloned(),
+        _ => Err(UnknownName::of(asked)),
+    };
+    let unknown = match known {
+        Ok(entry) => return fetched(&entry, by),
+        Err(unknown) => unknown,
+    };
+    let nowhere = || {
+        let suggestion = unknown.suggestion().map(|suggestion| format!(" ({suggestion})")).unwrap_or_default();
+        format!("there is no VAE `{asked}`: it is neither `{STARTER}` nor a file or folder nor a known VAE{suggestion}")
+    };
     match shelf.find(asked, ui) {
         Ok(entry) => Ok(of_entry(entry, by.into())),
-        Err(error) => Err(error.context(nowhere)),
+        Err(error) => Err(error.context(nowhere())),
     }
+}
+
+/// A VAE of the registry, which must have been fetched.
+fn fetched(entry: &vaekit_hub::Entry, by: &str) -> Result<Chosen> {
+    let files = hub::open()?.locate(entry);
+    let files = files.ok_or_else(|| HubError::NotInstalled { name: entry.name.clone() }).of_kind(Kind::BadInput)?;
+    let weights = files.into_iter().filter(|file| file.is_weights).map(|file| file.path).collect();
+    Ok(Chosen { name: entry.name.clone(), place: Place::Checkpoint(weights), reason: format!("a known VAE, {by}") })
 }
 
 /// An installed VAE.
@@ -162,8 +184,8 @@ pub fn of_entry(entry: &Entry, reason: String) -> Chosen {
 
 /// The name of a file or folder for people.
 pub fn name_of(path: &Path) -> String {
-    // `.` and `..` have names too.
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    // `.` and `..` have names too; a link (the hub's cache is full of them) keeps its own.
+    let path = if path.file_name().is_some() { path.to_owned() } else { path.canonicalize().unwrap_or_default() };
     let stem = if path.is_dir() { path.file_name() } else { path.file_stem() };
     stem.unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use crate::entry::{Entry, canonical};
+use crate::entry::{Entry, RemoteFile, canonical};
 
 /// The registry that vaekit carries, `models/registry.toml`.
 const BUILTIN: &str = include_str!("../../../models/registry.toml");
@@ -50,7 +50,7 @@ pub enum RegistryError {
 
 /// A name that no entry has.
 #[derive(Debug, thiserror::Error, PartialEq)]
-#[error("no VAE is called `{name}`{}", did_you_mean(.similar))]
+#[error("no known VAE is called `{name}`; {}", did_you_mean(.similar).unwrap_or_else(|| "`vaekit vae list` shows all".into()))]
 pub struct UnknownName {
     /// What was asked for.
     pub name: String,
@@ -58,11 +58,23 @@ pub struct UnknownName {
     pub similar: Vec<String>,
 }
 
-fn did_you_mean(similar: &[String]) -> String {
+impl UnknownName {
+    /// A name that looks like none that is known.
+    pub fn of(name: &str) -> Self {
+        UnknownName { name: name.into(), similar: Vec::new() }
+    }
+
+    /// `did you mean ...?`, if there are names like it.
+    pub fn suggestion(&self) -> Option<String> {
+        did_you_mean(&self.similar)
+    }
+}
+
+fn did_you_mean(similar: &[String]) -> Option<String> {
     match similar {
-        [] => "; `vaekit vae list` shows those that are known".into(),
-        [one] => format!("; did you mean `{one}`?"),
-        [most @ .., last] => format!("; did you mean `{}` or `{last}`?", most.join("`, `")),
+        [] => None,
+        [one] => Some(format!("did you mean `{one}`?")),
+        [most @ .., last] => Some(format!("did you mean `{}` or `{last}`?", most.join("`, `"))),
     }
 }
 
@@ -147,6 +159,12 @@ impl Registry {
             .or_else(|| by(&|entry| entry.names().any(|name| canonical(name) == wanted)))
             .or_else(|| self.of_repository(name))
             .ok_or_else(|| UnknownName { name: name.into(), similar: self.similar(&wanted) })
+    }
+
+    /// The VAE that has a file of this sha256.
+    pub fn of_content(&self, sha256: &str) -> Option<&Entry> {
+        let is_it = |file: &RemoteFile| file.sha256.as_ref().is_some_and(|hash| hash.as_str() == sha256);
+        self.entries.iter().find(|entry| entry.files.iter().filter(|file| file.is_weights()).any(is_it))
     }
 
     fn of_repository(&self, name: &str) -> Option<&Entry> {
@@ -253,7 +271,7 @@ files = [{ path = "mine.safetensors" }]
         assert!(similar("taesdx").contains(&"taesdxl".to_owned()));
         assert_eq!(similar("qqqq"), Vec::<String>::new());
         let message = registry.find("taesdx").unwrap_err().to_string();
-        assert!(message.starts_with("no VAE is called `taesdx`; did you mean `taesd"), "{message}");
+        assert!(message.starts_with("no known VAE is called `taesdx`; did you mean `taesd"), "{message}");
     }
 
     #[test]
