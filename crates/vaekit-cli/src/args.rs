@@ -94,6 +94,16 @@ pub struct CheckpointArgs {
     pub scaling: Option<String>,
 }
 
+impl CheckpointArgs {
+    /// These, or with this scaling if the command line says nothing of it.
+    pub(crate) fn or_scaling(mut self, scaling: &Option<String>) -> Self {
+        if self.config.is_none() && self.scaling.is_none() {
+            self.scaling.clone_from(scaling);
+        }
+        self
+    }
+}
+
 /// `vaekit convert`
 #[derive(Debug, Args)]
 pub struct ConvertArgs {

@@ -121,7 +121,8 @@ impl Download<'_> {
     ) -> Result<ContentHash, HubError> {
         create_parent(partial)?;
         let size = metadata.size.or(expected.size);
-        let mut partial = Partial::open(partial, size)?;
+        let mut progress = |done, total| events(Event::Checking { file: &self.place.path, done, total });
+        let mut partial = Partial::open(partial, size, &mut progress)?;
         let resumed = partial.hasher.bytes() > 0;
         let right = expected.or_hubs(metadata);
         let mut hash = self.complete(&mut partial, metadata, size, events)?;
@@ -239,15 +240,15 @@ struct Partial {
 }
 
 impl Partial {
-    /// Opens what an earlier fetch left, or begins.
-    fn open(path: &Path, size: Option<u64>) -> Result<Self, HubError> {
+    /// Opens what an earlier fetch left and hashes it, or begins. `progress` is told the bytes hashed and how many there are.
+    fn open(path: &Path, size: Option<u64>, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, HubError> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path).at("open", path)?;
         let mut partial = Partial { path: path.to_owned(), file, hasher: Hasher::default() };
         let length = partial.file.metadata().at("read", path)?.len();
         if length > size.unwrap_or(MAX_SIZE) {
             partial.clear()?;
         } else {
-            partial.hasher.read(&mut partial.file, &mut |_| {}).at("read", path)?;
+            partial.hasher.read(&mut partial.file, &mut |done| progress(done, length)).at("read", path)?;
         }
         Ok(partial)
     }

@@ -155,6 +155,12 @@ impl Entry {
         self.files.iter().map(|file| file.size).sum()
     }
 
+    /// `FACTOR` or `FACTOR,SHIFT`, as `vaekit --scaling` takes it; none without a factor, or with statistics for each channel.
+    pub fn scaling(&self) -> Option<String> {
+        let factor = self.scaling_factor.filter(|_| self.latents_mean.is_none())?;
+        Some(self.shift_factor.map_or_else(|| factor.to_string(), |shift| format!("{factor},{shift}")))
+    }
+
     /// Where a file of this entry is fetched from.
     pub fn place(&self, file: &RemoteFile) -> Place {
         Place { repository: self.repository.clone(), revision: self.revision.clone(), path: file.path.clone() }

@@ -172,16 +172,21 @@ impl Registry {
         of.next().filter(|_| of.next().is_none())
     }
 
-    /// At most three names that look like `wanted`, one for each VAE.
+    /// At most three names that look like `wanted`, one for each VAE, the most alike first.
     fn similar(&self, wanted: &str) -> Vec<String> {
         let likeness = |name: &str| {
             let name = canonical(name);
-            let contained = wanted.len() >= 3 && (name.contains(wanted) || wanted.contains(&name) && name.len() >= 3);
-            strsim::jaro_winkler(&name, wanted) + if contained { 0.2 } else { 0.0 }
+            let likeness = strsim::jaro_winkler(&name, wanted);
+            let is_part = wanted.len() >= 3 && name.contains(wanted) || name.len() >= 3 && wanted.contains(&name);
+            if likeness > 0.85 || is_part { likeness } else { 0.0 }
         };
         let best = |entry: &Entry| entry.names().map(likeness).fold(0.0, f64::max);
-        let mut ranked: Vec<(f64, &str)> =
-            self.entries.iter().map(|entry| (best(entry), entry.name.as_str())).filter(|(l, _)| *l > 0.85).collect();
+        let mut ranked: Vec<(f64, &str)> = self
+            .entries
+            .iter()
+            .map(|entry| (best(entry), entry.name.as_str()))
+            .filter(|(best, _)| *best > 0.0)
+            .collect();
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
         ranked.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
     }
@@ -268,10 +273,10 @@ files = [{ path = "mine.safetensors" }]
         let registry = Registry::builtin();
         let similar = |name: &str| registry.find(name).unwrap_err().similar;
         assert!(similar("kl-f8-animee").contains(&"kl-f8-anime".to_owned()));
-        assert!(similar("taesdx").contains(&"taesdxl".to_owned()));
+        assert_eq!(similar("taesdlx")[0], "taesdxl");
         assert_eq!(similar("qqqq"), Vec::<String>::new());
-        let message = registry.find("taesdx").unwrap_err().to_string();
-        assert!(message.starts_with("no known VAE is called `taesdx`; did you mean `taesd"), "{message}");
+        let message = registry.find("taesdlx").unwrap_err().to_string();
+        assert!(message.starts_with("no known VAE is called `taesdlx`; did you mean `taesdxl`"), "{message}");
     }
 
     #[test]

@@ -111,3 +111,21 @@ fn a_renamed_repository_is_followed_with_the_token() {
     fake.fetch(&known()).unwrap();
     assert!(fake.hub.requests().iter().all(|request| request.header("authorization").is_some()));
 }
+
+#[test]
+fn a_proxy_is_asked_unless_the_host_is_excepted() {
+    use crate::server::{Reply, Server};
+    use vaekit_hub::{Hub, Proxy, Settings};
+    let fake = FakeHub::new();
+    let proxy = Server::start(|_| Reply::new(502));
+    let hub = |no_proxy: &str| {
+        let proxy = Some(Proxy::new(&proxy.address, no_proxy).unwrap());
+        Hub::new(Settings { proxy, ..fake.settings() })
+    };
+    fetch_with(&hub(""), &known(), OnChange::Refuse).unwrap_err();
+    let asked = proxy.requests();
+    assert_eq!((asked[0].method.as_str(), format!("http://{}", asked[0].path)), ("CONNECT", fake.hub.address.clone()));
+    assert_eq!(fake.hub.requests().len(), 0);
+    fetch_with(&hub("localhost, 127.0.0.1"), &known(), OnChange::Refuse).unwrap();
+    assert_eq!(proxy.requests().len(), 0);
+}

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use anyhow::Result;
+use indicatif::DecimalBytes;
 use serde::Serialize;
 use vaekit_hub::{CheckedFile, Entry, OnChange};
 
@@ -57,7 +58,7 @@ impl fmt::Display for Fetched {
             let fetched = if vae.files.iter().all(|file| file.was_here) { "was here" } else { "fetched" };
             writeln!(f, "{}: {fetched}; licence: {}", vae.name, vae.licence)?;
             for file in &vae.files {
-                writeln!(f, "  {}, {:.1} MB, {}", file.path.display(), file.size as f64 / 1e6, hub::proof(file))?;
+                writeln!(f, "  {}, {}, {}", file.path.display(), DecimalBytes(file.size), hub::proof(file))?;
             }
             if !vae.runs {
                 writeln!(f, "  vaekit cannot run VAEs of this family yet")?;

@@ -107,7 +107,8 @@ fn read(chosen: &Chosen, args: &VaeInfoArgs, ui: &Ui) -> Result<VaeInfo> {
             of_checkpoint(chosen, &starter, Vec::new(), weights)
         }
         Place::Checkpoint(paths) => {
-            let opened = checkpoint::open_indexed(paths, &CheckpointArgs::default(), None, true, &mut shelf.index, ui)?;
+            let options = CheckpointArgs::default().or_scaling(&chosen.scaling);
+            let opened = checkpoint::open_indexed(paths, &options, None, true, &mut shelf.index, ui)?;
             let stamped = |path: &PathBuf| Stamped::new(path).with_context(|| path.display().to_string());
             let stamps = paths.iter().map(stamped).collect::<Result<Vec<_>>>().of_kind(Kind::BadInput)?;
             let weights = match shelf.index.known_weights(&stamps) {

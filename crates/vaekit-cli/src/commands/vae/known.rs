@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use indicatif::DecimalBytes;
 use serde::Serialize;
 use vaekit_hub::{Entry, Hub, Registry};
 
@@ -52,10 +53,10 @@ impl Known {
     }
 
     /// For a list: how much there is to fetch.
-    pub fn megabytes(&self) -> String {
+    pub fn size(&self) -> String {
         // A config whose size is not known does not count.
         let sizes = self.entry.files.iter().filter(|file| file.is_weights()).map(|file| file.size);
-        sizes.sum::<Option<u64>>().map_or_else(|| "?".into(), |size| format!("{:.1} MB", size as f64 / 1e6))
+        sizes.sum::<Option<u64>>().map_or_else(|| "?".into(), |size| DecimalBytes(size).to_string())
     }
 }
 
@@ -81,7 +82,7 @@ impl fmt::Display for Known {
         for file in files {
             write!(f, "file        {}", file.path)?;
             if let Some(size) = file.size {
-                write!(f, ", {:.1} MB", size as f64 / 1e6)?;
+                write!(f, ", {}", DecimalBytes(size))?;
             }
             writeln!(f)?;
             if let Some(sha256) = &file.sha256 {

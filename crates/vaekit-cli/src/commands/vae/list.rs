@@ -190,11 +190,14 @@ impl VaeList {
             |text: &dyn Fn(&Known) -> String| self.known.iter().map(|known| text(known).len()).max().unwrap_or(0);
         let models = |known: &Known| known.entry.models.join(", ");
         let (names, purposes) = (width(&|known| known.entry.name.clone()), width(&models));
-        writeln!(f, "\nknown, to be fetched with `vaekit vae fetch NAME`:")?;
+        let all_fetched = self.known.iter().all(|known| known.fetched.is_some());
+        let heading =
+            if all_fetched { "fetched from the hub:" } else { "known, to be fetched with `vaekit vae fetch NAME`:" };
+        writeln!(f, "\n{heading}")?;
         for known in &self.known {
             let marked = if self.default.as_deref() == Some(&known.entry.name) { "*" } else { " " };
-            let (name, megabytes, state) = (&known.entry.name, known.megabytes(), known.state());
-            let line = format!("{marked} {name:<names$}  {:<purposes$}  {megabytes:>9}  {state}", models(known));
+            let (name, size, state) = (&known.entry.name, known.size(), known.state());
+            let line = format!("{marked} {name:<names$}  {:<purposes$}  {size:>9}  {state}", models(known));
             writeln!(f, "{}", line.trim_end())?;
         }
         if let Some(registry) = &self.registry {

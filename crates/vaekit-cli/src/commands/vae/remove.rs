@@ -3,6 +3,7 @@
 use std::fmt;
 
 use anyhow::Result;
+use indicatif::DecimalBytes;
 use serde::Serialize;
 
 use crate::args::VaeRemoveArgs;
@@ -37,6 +38,6 @@ pub fn run(args: &VaeRemoveArgs, ui: &Ui) -> Result<Removed> {
 
 impl fmt::Display for Removed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "removed {}, {:.1} MB are free", self.names.join(", "), self.freed as f64 / 1e6)
+        write!(f, "removed {}, which frees {}", self.names.join(", "), DecimalBytes(self.freed))
     }
 }
