@@ -1,0 +1,3 @@
+//! The measures against scikit-image, and the words that follow from numbers.
+
+mod scikit_image;
