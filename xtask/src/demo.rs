@@ -29,6 +29,7 @@ pub(crate) fn run(ui: &Ui) -> Result<()> {
     println!();
     let vae = VaeArgs {
         vae: folder.join("starter").to_string_lossy().into_owned(),
+        precision: None,
         checkpoint: CheckpointArgs::default(),
         engine: EngineArgs::default(),
     };

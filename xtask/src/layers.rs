@@ -12,7 +12,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("vaekit-onnx", &["ort", "tract-onnx", "image", "clap", "safetensors", "vaekit-checkpoint"]),
     ("vaekit-reference", &["ort", "tract-onnx", "prost", "image", "clap", "vaekit-onnx", "vaekit-checkpoint"]),
     ("vaekit-ort", &["tract-onnx", "image", "clap", "safetensors", "vaekit-checkpoint", "vaekit-onnx"]),
-    ("vaekit-compare", &["ort", "tract-onnx", "prost", "safetensors", "image", "clap", "vaekit-onnx", "vaekit-checkpoint"]),
+    (
+        "vaekit-compare",
+        &["ort", "tract-onnx", "prost", "safetensors", "image", "clap", "vaekit-onnx", "vaekit-checkpoint"],
+    ),
     ("vaekit-tract", &["ort", "image", "clap", "safetensors", "vaekit-checkpoint", "vaekit-onnx"]),
 ];
 

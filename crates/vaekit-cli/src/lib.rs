@@ -13,6 +13,7 @@ pub mod locate;
 pub mod outputs;
 pub mod picture;
 pub mod platform;
+pub mod trial;
 pub mod ui;
 pub mod verify;
 
@@ -45,6 +46,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Encode(args) => ui.print(&commands::encode::run(args, ui)?),
         Command::Decode(args) => ui.print(&commands::decode::run(args, ui)?),
         Command::Roundtrip(args) => ui.print(&commands::roundtrip::run(args, ui)?),
+        Command::Compare(args) => ui.print(&commands::compare::run(args, ui)?),
         Command::Devices => ui.print(&commands::devices::run()),
         Command::Runtime(RuntimeCommand::Install { provider }) => ui.print(&commands::runtime::install(*provider, ui)?),
         Command::Runtime(RuntimeCommand::List) => ui.print(&commands::runtime::list()?),

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use etcetera::BaseStrategy;
-use vaekit_onnx::ModelFolder;
+use vaekit_onnx::{ModelFolder, Precision};
 
-use crate::args::{CheckpointArgs, VaeArgs};
+use crate::args::{PrecisionArg, VaeArgs};
 use crate::checkpoint::{self, Checkpoint, STARTER};
 use crate::convert::{Conversion, convert};
 use crate::failure::{Kind, OfKind};
@@ -21,19 +21,21 @@ use crate::ui::Ui;
 pub fn locate(args: &VaeArgs, ui: &Ui) -> Result<ModelFolder> {
     let path = Path::new(&args.vae);
     if args.vae == STARTER && !path.exists() {
-        return cached(&checkpoint::open_starter()?, STARTER, ui);
+        return cached(&checkpoint::open_starter()?, STARTER, args.precision, ui);
     }
     let metadata = path.metadata().with_context(|| {
         format!("there is no VAE `{}`: it is neither `{STARTER}` nor a checkpoint nor a model folder", args.vae)
     });
     let is_folder = metadata.of_kind(Kind::BadInput)?.is_dir();
     match (is_folder, diffusers_weights(path)) {
-        (true, Some(weights)) => converted(&weights, name_of(path), &args.checkpoint, ui),
-        (false, _) if !has_extension(path, "onnx") => converted(path, name_of(path), &args.checkpoint, ui),
+        (true, Some(weights)) => converted(&weights, name_of(path), args, ui),
+        (false, _) if !has_extension(path, "onnx") => converted(path, name_of(path), args, ui),
         _ => {
             let options = args.checkpoint.config.is_some() || args.checkpoint.scaling.is_some();
             ensure_unneeded(options, &args.vae)?;
-            ModelFolder::open(path).of_kind(Kind::BadInput)
+            let folder = ModelFolder::open(path).of_kind(Kind::BadInput)?;
+            ensure_precision(&folder, args)?;
+            Ok(folder)
         }
     }
 }
@@ -69,15 +71,26 @@ fn ensure_unneeded(options: bool, vae: &str) -> Result<()> {
     check().of_kind(Kind::Usage)
 }
 
-fn converted(path: &Path, name: String, args: &CheckpointArgs, ui: &Ui) -> Result<ModelFolder> {
-    let checkpoint = checkpoint::open(&[path.to_owned()], args, false, ui)?;
-    cached(&checkpoint, &name, ui)
+/// A model that is converted already computes in what it was converted to.
+fn ensure_precision(folder: &ModelFolder, args: &VaeArgs) -> Result<()> {
+    let check = || -> Result<()> {
+        let (Some(asked), Some(facts)) = (args.precision.map(Precision::from), folder.facts()) else { return Ok(()) };
+        let found = facts.precision;
+        ensure!(asked == found, "{} is {found}; convert its checkpoint with --precision {asked}", args.vae);
+        Ok(())
+    };
+    check().of_kind(Kind::Usage)
+}
+
+fn converted(path: &Path, name: String, args: &VaeArgs, ui: &Ui) -> Result<ModelFolder> {
+    let checkpoint = checkpoint::open(&[path.to_owned()], &args.checkpoint, false, ui)?;
+    cached(&checkpoint, &name, args.precision, ui)
 }
 
 /// A conversion that is kept under the hash of the weights and whatever else its bytes depend on.
-fn cached(checkpoint: &Checkpoint, name: &str, ui: &Ui) -> Result<ModelFolder> {
-    let conversion =
-        Conversion { checkpoint, name: Some(name.to_owned()), precision: vaekit_onnx::Precision::Fp32, verify: false };
+fn cached(checkpoint: &Checkpoint, name: &str, precision: Option<PrecisionArg>, ui: &Ui) -> Result<ModelFolder> {
+    let precision = precision.map_or(Precision::Fp32, Precision::from);
+    let conversion = Conversion { checkpoint, name: Some(name.to_owned()), precision, verify: false };
     let folder = cache()?.join(conversion.key()?);
     if let Ok(cached) = ModelFolder::open(&folder) {
         return Ok(cached);

@@ -1,8 +1,31 @@
 //! What a person would say of a variant's pictures.
 
+use serde::Serialize;
+
 use crate::colour::{self, Colour};
 use crate::comparison::{Comparison, Trip};
 use crate::measure::Measure;
+
+/// A word for a variant's pictures, and the number behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Remark {
+    /// What comes after "the pictures are".
+    pub word: String,
+    /// What was measured.
+    pub measured: String,
+}
+
+impl Remark {
+    pub(crate) fn new(word: impl Into<String>, measured: impl Into<String>) -> Self {
+        Remark { word: word.into(), measured: measured.into() }
+    }
+}
+
+impl std::fmt::Display for Remark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.word, self.measured)
+    }
+}
 
 /// High frequencies below which pictures look soft.
 const SOFT: f64 = 0.85;
@@ -10,21 +33,22 @@ const SOFT: f64 = 0.85;
 /// Of `n` independent values with the original's energy, 0.36 come back where the correlation is 0.8.
 const INVENTED: f64 = 0.36;
 
-/// Words for the mean over all pictures; empty where nothing is notable.
-pub(crate) fn character(comparison: &Comparison, variant: usize) -> Vec<String> {
-    let mut words = colour::in_words(&mean_colour(comparison, variant));
+/// Remarks on the mean over all pictures; empty where nothing is notable.
+pub(crate) fn character(comparison: &Comparison, variant: usize) -> Vec<Remark> {
+    let mut remarks = colour::remarks(&mean_colour(comparison, variant));
     let mean = |key: &str| Measure::by_key(key).mean(comparison, variant);
     if let (Some(energy), Some(kept)) = (mean("high_frequency_energy"), mean("detail_kept")) {
         // What a picture has beside its share of the original: |d - k o|^2 / |o|^2 for high frequencies d and o.
         let invented = energy - kept * kept;
         if energy < SOFT {
-            words.push(format!("soft (high frequencies {:.0} %)", energy * 100.0));
+            remarks.push(Remark::new("soft", format!("high frequencies {:.0} %", energy * 100.0)));
         }
         if invented > INVENTED {
-            words.push(format!("full of texture that is not the original's ({:.0} % of its energy)", invented * 100.0));
+            let share = format!("{:.0} % of the original's energy", invented * 100.0);
+            remarks.push(Remark::new("full of texture that is not the original's", share));
         }
     }
-    words
+    remarks
 }
 
 fn mean_colour(comparison: &Comparison, variant: usize) -> Colour {

@@ -6,6 +6,8 @@ use palette::white_point::D65;
 use palette::{FromColor, Lab, Srgb};
 use serde::Serialize;
 
+use crate::character::Remark;
+
 /// An image in CIE L*a*b* (D65), row by row. The image's values are taken for sRGB, whatever profile the picture carries.
 pub(crate) type LabPixels = Vec<Lab<D65, f32>>;
 
@@ -100,32 +102,29 @@ const NOTABLE_TURN: f64 = 3.0;
 const DIRECTIONS: [&str; 8] = ["pink", "orange", "yellow", "green", "teal", "cyan", "blue", "violet"];
 
 /// What a person would say of the colours of one or the mean of several pictures; empty where nothing is notable.
-pub(crate) fn in_words(colour: &Colour) -> Vec<String> {
-    let mut words = Vec::new();
-    let percent = |ratio: f64| format!("{:+.0} %", (ratio - 1.0) * 100.0);
-    match colour.saturation {
-        Some(ratio) if ratio > 1.0 + NOTABLE_RATIO => words.push(format!("vivid (saturation {})", percent(ratio))),
-        Some(ratio) if ratio < 1.0 - NOTABLE_RATIO => words.push(format!("washed out (saturation {})", percent(ratio))),
-        _ => {}
-    }
-    match colour.contrast {
-        Some(ratio) if ratio > 1.0 + NOTABLE_RATIO => words.push(format!("harsh (contrast {})", percent(ratio))),
-        Some(ratio) if ratio < 1.0 - NOTABLE_RATIO => words.push(format!("flat (contrast {})", percent(ratio))),
-        _ => {}
-    }
+pub(crate) fn remarks(colour: &Colour) -> Vec<Remark> {
+    let mut remarks = Vec::new();
+    let percent = |what: &str, ratio: f64| format!("{what} {:+.0} %", (ratio - 1.0) * 100.0);
+    let mut ratio = |ratio: Option<f64>, what: &str, more: &str, less: &str| {
+        let Some(ratio) = ratio.filter(|ratio| (ratio - 1.0).abs() > NOTABLE_RATIO) else { return };
+        remarks.push(Remark::new(if ratio > 1.0 { more } else { less }, percent(what, ratio)));
+    };
+    ratio(colour.saturation, "saturation", "vivid", "washed out");
+    ratio(colour.contrast, "contrast", "harsh", "flat");
     if colour.lightness.abs() >= NOTABLE_SHIFT {
         let word = if colour.lightness > 0.0 { "brighter" } else { "darker" };
-        words.push(format!("{word} (L* {:+.1})", colour.lightness));
+        remarks.push(Remark::new(word, format!("L* {:+.1}", colour.lightness)));
     }
     let [a, b] = colour.tint;
     if a.hypot(b) >= NOTABLE_SHIFT {
         let eighth = (b.atan2(a).to_degrees() / 45.0).round().rem_euclid(8.0) as usize;
-        words.push(format!("tinted towards {} (by {:.1} in a*b*)", DIRECTIONS[eighth], a.hypot(b)));
+        let towards = format!("tinted towards {}", DIRECTIONS[eighth]);
+        remarks.push(Remark::new(towards, format!("{:.1} in a*b*", a.hypot(b))));
     }
     if let Some(turn) = colour.hue_shift.filter(|turn| turn.abs() >= NOTABLE_TURN) {
-        words.push(format!("hues turned by {turn:+.0}°"));
+        remarks.push(Remark::new("of turned hues", format!("{turn:+.0}°")));
     }
-    words
+    remarks
 }
 
 #[cfg(test)]
@@ -143,7 +142,8 @@ mod tests {
     };
 
     fn check(colour: Colour, expected: &[&str]) {
-        assert_eq!(in_words(&colour), expected);
+        let found: Vec<String> = remarks(&colour).iter().map(ToString::to_string).collect();
+        assert_eq!(found, expected);
     }
 
     #[test]
@@ -154,11 +154,11 @@ mod tests {
             Colour { saturation: Some(0.88), contrast: Some(0.9), ..SAME },
             &["washed out (saturation -12 %)", "flat (contrast -10 %)"],
         );
-        check(Colour { tint: [-3.0, 0.1], lightness: -2.0, ..SAME }, &[
-            "darker (L* -2.0)",
-            "tinted towards teal (by 3.0 in a*b*)",
-        ]);
-        check(Colour { tint: [1.0, -0.1], hue_shift: None, ..SAME }, &["tinted towards pink (by 1.0 in a*b*)"]);
+        check(
+            Colour { tint: [-3.0, 0.1], lightness: -2.0, ..SAME },
+            &["darker (L* -2.0)", "tinted towards teal (3.0 in a*b*)"],
+        );
+        check(Colour { tint: [1.0, -0.1], hue_shift: None, ..SAME }, &["tinted towards pink (1.0 in a*b*)"]);
     }
 
     #[test]

@@ -88,8 +88,13 @@ impl Agreement {
     pub fn new(a: &Decoded, b: &Decoded) -> Self {
         let psnr = vaekit::metrics::psnr(a.images.image(0), b.images.image(0));
         let steps = a.images.data.iter().zip(&b.images.data).map(|(a, b)| ((a - b).abs() * 127.5).round() as u8);
-        let (largest_step, equal) = steps.fold((0, 0), |(most, equal), step| (most.max(step), equal + usize::from(step == 0)));
-        Agreement { psnr: psnr.is_finite().then_some(psnr), largest_step, equal: equal as f64 / a.images.data.len() as f64 }
+        let (largest_step, equal) =
+            steps.fold((0, 0), |(most, equal), step| (most.max(step), equal + usize::from(step == 0)));
+        Agreement {
+            psnr: psnr.is_finite().then_some(psnr),
+            largest_step,
+            equal: equal as f64 / a.images.data.len() as f64,
+        }
     }
 
     /// What design and tests of vaekit ask of the same weights on other engines or in fp16.
@@ -136,7 +141,8 @@ impl Comparison {
         let index = pairs(self.variants.len()).position(|pair| pair == (a.min(b), a.max(b)));
         let of_pair = || self.pictures.iter().filter_map(|picture| Some((picture, picture.agreement.get(index?)?)));
         let total: f64 = of_pair().map(|(picture, _)| picture.pixels()).sum();
-        let mean = |of: &dyn Fn(&Agreement) -> f64| of_pair().map(|(p, found)| p.pixels() * of(found)).sum::<f64>() / total;
+        let mean =
+            |of: &dyn Fn(&Agreement) -> f64| of_pair().map(|(p, found)| p.pixels() * of(found)).sum::<f64>() / total;
         let error = mean(&|found| found.psnr.map_or(0.0, |psnr| 10f64.powf(-psnr / 10.0)));
         Agreement {
             psnr: (error > 0.0).then(|| -10.0 * error.log10()),

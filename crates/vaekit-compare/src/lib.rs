@@ -33,6 +33,7 @@ mod table;
 mod verdict;
 mod views;
 
+pub use character::Remark;
 pub use colour::Colour;
 pub use comparison::{Agreement, CLOSE, Comparison, Picture, Trip, Variant, pairs};
 pub use detail::Detail;
@@ -42,5 +43,5 @@ pub use regions::{Reason, Region, regions};
 pub use score::{Decoded, Original, Score, ScoreError};
 pub use statistics::{Paired, holm};
 pub use table::csv;
-pub use views::{Colours, views};
 pub use verdict::{ALPHA, Lead, Ranking, Verdict, Warning, WarningKind, verdict};
+pub use views::{Colours, views};

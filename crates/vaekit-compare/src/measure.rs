@@ -31,6 +31,8 @@ pub struct Measure {
     pub shown_times: f64,
     /// What it says, and what it does not.
     pub about: &'static str,
+    /// Whether the summary shows it; the report's other parts show all.
+    pub in_summary: bool,
     /// The number; absent where the picture does not give it.
     pub of: fn(&Trip) -> Option<f64>,
 }
@@ -51,6 +53,7 @@ pub static MEASURES: &[Measure] = &[
         about: "How alike people would find the two: 90 hardly to be told apart, 70 good, 50 fair, below 0 bad. It was fitted to \
                 what people say of compressed photographs at normal size. It knows nothing of faces or text, and takes invented \
                 texture for an error even where it looks right.",
+        in_summary: true,
         of: |trip| Some(trip.score.ssimulacra2),
     },
     Measure {
@@ -63,6 +66,7 @@ pub static MEASURES: &[Measure] = &[
         shown_times: 1.0,
         about: "Likeness of structure at five scales, 1 where equal. Colour counts as little more than brightness. Needs 176 \
                 pixels a side.",
+        in_summary: true,
         of: |trip| trip.score.ms_ssim,
     },
     Measure {
@@ -74,6 +78,7 @@ pub static MEASURES: &[Measure] = &[
         digits: 4,
         shown_times: 1.0,
         about: "Likeness of structure at the finest scale, 1 where equal. Noise and grain weigh more than people would weigh them.",
+        in_summary: false,
         of: |trip| trip.score.ssim,
     },
     Measure {
@@ -85,6 +90,7 @@ pub static MEASURES: &[Measure] = &[
         digits: 2,
         shown_times: 1.0,
         about: "The mean squared error, in decibels. It prefers soft to wrong: a blurred picture can score well.",
+        in_summary: true,
         of: |trip| trip.score.psnr,
     },
     Measure {
@@ -96,6 +102,7 @@ pub static MEASURES: &[Measure] = &[
         digits: 2,
         shown_times: 1.0,
         about: "CIEDE2000, mean over the pixels: 1 is about the least that is seen in flat areas. Takes every picture for sRGB.",
+        in_summary: true,
         of: |trip| Some(trip.score.colour.delta_e_mean),
     },
     Measure {
@@ -107,6 +114,7 @@ pub static MEASURES: &[Measure] = &[
         digits: 2,
         shown_times: 1.0,
         about: "CIEDE2000 that 95 % of the pixels stay below.",
+        in_summary: false,
         of: |trip| Some(trip.score.colour.delta_e_p95),
     },
     Measure {
@@ -118,6 +126,7 @@ pub static MEASURES: &[Measure] = &[
         digits: 1,
         shown_times: 100.0,
         about: "Mean chroma against the original's: above 100 % more vivid, below washed out.",
+        in_summary: true,
         of: |trip| trip.score.colour.saturation,
     },
     Measure {
@@ -129,6 +138,7 @@ pub static MEASURES: &[Measure] = &[
         digits: 1,
         shown_times: 100.0,
         about: "The share of the original's structures below about 5 pixels that came back in their place: lashes, letters, grain.",
+        in_summary: true,
         of: |trip| trip.score.detail.detail_kept,
     },
     Measure {
@@ -141,6 +151,7 @@ pub static MEASURES: &[Measure] = &[
         shown_times: 100.0,
         about: "Energy of the same structures against the original's. Much more than the detail kept means invented texture; less \
                 than 100 % looks soft.",
+        in_summary: true,
         of: |trip| trip.score.detail.high_frequency_energy,
     },
     Measure {
@@ -152,6 +163,7 @@ pub static MEASURES: &[Measure] = &[
         digits: 1,
         shown_times: 100.0,
         about: "Mean gradient of the brightness against the original's.",
+        in_summary: false,
         of: |trip| trip.score.detail.sharpness,
     },
 ];

@@ -6,7 +6,8 @@ use crate::measure::MEASURES;
 /// Every number of every trip. Lines end in CR LF, as RFC 4180 says; what is absent is empty.
 pub fn csv(comparison: &Comparison) -> String {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
-    let mut write = |record: Vec<String>| writer.write_record(record).expect("memory takes all, and lines are equally long");
+    let mut write =
+        |record: Vec<String>| writer.write_record(record).expect("memory takes all, and lines are equally long");
     let fixed = ["picture", "width", "height", "variant", "engine", "precision"];
     let last = ["kl_per_value", "scaled_mean", "scaled_deviation", "encode_seconds", "decode_seconds"];
     let keys = MEASURES.iter().map(|measure| measure.key);

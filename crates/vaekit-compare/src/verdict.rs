@@ -3,7 +3,7 @@
 use serde::Serialize;
 use vaekit::Scaling;
 
-use crate::character::character;
+use crate::character::{Remark, character};
 use crate::comparison::{CLOSE, Comparison, pairs};
 use crate::latents::{KnownScaling, Suspicion};
 use crate::measure::{MEASURES, Measure, PRIMARY};
@@ -11,10 +11,16 @@ use crate::statistics::{Paired, holm};
 
 /// Chance of calling noise a lead, for each measure.
 pub const ALPHA: f64 = 0.05;
+/// Fewest pictures that can make a winner: two differences may be alike by chance.
+const FEWEST: usize = 3;
+/// Pictures from which on their latents are told without reserve.
+const ENOUGH: usize = 5;
 
 /// What the numbers say.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
+    /// The first sentence or two of `text`: who comes closest, if anybody.
+    pub headline: String,
     /// One paragraph.
     pub text: String,
     /// The variant that leads all others on the first measure by more than noise, if there is one.
@@ -26,7 +32,7 @@ pub struct Verdict {
     /// Who is ahead on each measure.
     pub rankings: Vec<Ranking>,
     /// For each variant, what a person would say of its pictures; empty where nothing is notable.
-    pub characters: Vec<Vec<String>>,
+    pub characters: Vec<Vec<Remark>>,
 }
 
 /// Something wrong with one or two variants.
@@ -93,7 +99,7 @@ impl Ranking {
         let certain = holm(&p, ALPHA);
         let leads = others.iter().zip(paired).zip(certain).map(|((&over, paired), certain)| {
             let matters = paired.mean >= measure.least;
-            Lead { over, paired, matters, holds: matters && certain }
+            Lead { over, paired, matters, holds: matters && certain && paired.n >= FEWEST }
         });
         Some(Ranking { measure: measure.key, best, leads: leads.collect() })
     }
@@ -108,24 +114,23 @@ impl Ranking {
 pub fn verdict(comparison: &Comparison, known: &[KnownScaling]) -> Verdict {
     let rankings: Vec<Ranking> = MEASURES.iter().filter_map(|measure| Ranking::new(comparison, measure)).collect();
     let teller = Teller { comparison, rankings: &rankings };
-    let characters: Vec<Vec<String>> =
+    let characters: Vec<Vec<Remark>> =
         (0..comparison.variants.len()).map(|variant| character(comparison, variant)).collect();
     let warnings = teller.warnings(known);
-    let (outcome, winner) = teller.outcome();
-    let mut sentences = vec![outcome];
+    let (headline, winner) = teller.outcome();
+    let mut sentences = vec![headline.clone()];
     if warnings.iter().any(|warning| warning.kind == WarningKind::SameWeightsDiffer) {
         sentences.push("Something is broken: the same weights give different pictures, see the warning.".into());
     }
     sentences.extend(teller.dissent(winner));
     sentences.extend(teller.alike());
-    for (variant, words) in characters.iter().enumerate().filter(|(_, words)| !words.is_empty()) {
-        sentences.push(format!("{} is {}.", teller.name(variant), list(words)));
-    }
+    sentences.extend(teller.character(&characters));
     sentences.extend(teller.cost(winner));
     if warnings.iter().any(|warning| warning.kind != WarningKind::SameWeightsDiffer) {
         sentences.push("The scaling of the latents needs a look, see the warning.".into());
     }
     Verdict {
+        headline,
         text: sentences.join(" "),
         winner: winner.map(|winner| comparison.variants[winner].label.clone()),
         noise: noise(comparison.pictures.len()),
@@ -177,7 +182,14 @@ impl Teller<'_> {
         let (n, pictures) = (self.comparison.variants.len(), self.comparison.pictures.len());
         if n == 1 {
             let score = self.shown(PRIMARY, 0);
-            return (format!("{} alone reaches {} {score}; name another VAE to compare it with.", self.name(0), PRIMARY.name), None);
+            return (
+                format!(
+                    "{} alone reaches {} {score}; name another VAE to compare it with.",
+                    self.name(0),
+                    PRIMARY.name
+                ),
+                None,
+            );
         }
         let on = if pictures == 1 { "on this one picture".to_owned() } else { format!("on all {pictures} pictures") };
         let all = if n == 2 { "Both".to_owned() } else { format!("All {n}") };
@@ -202,8 +214,11 @@ impl Teller<'_> {
         if pictures == 1 {
             let near: Vec<usize> = ranking.leads.iter().filter(|lead| !lead.matters).map(|lead| lead.over).collect();
             let first = if near.is_empty() {
-                let against: Vec<String> =
-                    ranking.leads.iter().map(|lead| format!("{} of {}", score(lead.over), self.name(lead.over))).collect();
+                let against: Vec<String> = ranking
+                    .leads
+                    .iter()
+                    .map(|lead| format!("{} of {}", score(lead.over), self.name(lead.over)))
+                    .collect();
                 let best_name = self.name(best);
                 format!(
                     "On this one picture {best_name} comes closest to the original: {} {} against {}.",
@@ -304,12 +319,30 @@ impl Teller<'_> {
 
     /// Variants that come out the same, where not all do.
     fn alike(&self) -> Option<String> {
-        let close: Vec<(usize, usize)> =
-            pairs(self.comparison.variants.len()).filter(|&(a, b)| self.comparison.agreement(a, b).is_close()).collect();
+        let close: Vec<(usize, usize)> = pairs(self.comparison.variants.len())
+            .filter(|&(a, b)| self.comparison.agreement(a, b).is_close())
+            .collect();
         let all = pairs(self.comparison.variants.len()).count() == close.len();
         let told: Vec<String> = close.iter().map(|&(a, b)| self.names(&[a, b])).collect();
         (!all && !told.is_empty())
             .then(|| format!("The same to the eye ({CLOSE:.0} dB or more between them) are {}.", told.join("; ")))
+    }
+
+    /// What a person would say, once for all variants of which it is the same.
+    fn character(&self, characters: &[Vec<Remark>]) -> Vec<String> {
+        let words = |remarks: &[Remark]| remarks.iter().map(|remark| remark.word.clone()).collect::<Vec<_>>();
+        let mut told: Vec<(Vec<String>, Vec<usize>)> = Vec::new();
+        for (variant, remarks) in characters.iter().enumerate().filter(|(_, remarks)| !remarks.is_empty()) {
+            let words = words(remarks);
+            match told.iter_mut().find(|(others, _)| *others == words) {
+                Some((_, variants)) => variants.push(variant),
+                None => told.push((words, vec![variant])),
+            }
+        }
+        let sentence = |(words, variants): &(Vec<String>, Vec<usize>)| {
+            format!("The pictures of {} are {}.", self.names(variants), list(words))
+        };
+        told.iter().map(sentence).collect()
     }
 
     /// Who is fast, and who is small.
@@ -351,7 +384,9 @@ impl Teller<'_> {
         let variants = &self.comparison.variants;
         let label = |variant: usize| variants[variant].label.clone();
         let same_weights: Vec<(usize, usize)> = pairs(variants.len())
-            .filter(|&(a, b)| variants[a].weights_sha256.is_some() && variants[a].weights_sha256 == variants[b].weights_sha256)
+            .filter(|&(a, b)| {
+                variants[a].weights_sha256.is_some() && variants[a].weights_sha256 == variants[b].weights_sha256
+            })
             .collect();
         let differ = same_weights.iter().filter_map(|&(a, b)| {
             let agreement = self.comparison.agreement(a, b);
@@ -414,10 +449,16 @@ impl Teller<'_> {
     fn suspicious(&self, variant: usize, suspicion: &Suspicion) -> String {
         let Suspicion { deviation, used, fits } = suspicion;
         let name = self.name(variant);
-        let found = format!("the scaled latents of {name} deviate by {deviation:.2}, where a right scaling makes it about 1");
-        let scaling = self.comparison.variants[variant].latents.scaling.as_ref().map_or_else(String::new, ToString::to_string);
+        let found =
+            format!("the scaled latents of {name} deviate by {deviation:.2}, where a right scaling makes it about 1");
+        let scaling =
+            self.comparison.variants[variant].latents.scaling.as_ref().map_or_else(String::new, ToString::to_string);
         let consequence = if *deviation > 1.0 { "flat and washed out" } else { "harsh and burnt out" };
-        let few = if *deviation < 1.0 { " Drawings and plain grounds deviate less than photographs, so try some." } else { "" };
+        let few = if *deviation < 1.0 {
+            " Drawings and plain grounds deviate less than photographs, so try some."
+        } else {
+            ""
+        };
         match fits {
             Some(fit) => {
                 let used = used.as_ref().map_or_else(|| scaling.clone(), |used| format!("that of {used} ({scaling})"));

@@ -100,7 +100,8 @@ fn similarity(a: &Array2<f64>, b: &Array2<f64>) -> Similarity {
 /// # Panics
 /// If a side is below `2 radius + 1`.
 pub fn gaussian_means(image: &Array2<f64>, sigma: f64, radius: usize) -> Array2<f64> {
-    let weights: Vec<f64> = (0..=2 * radius).map(|i| (-0.5 * ((i as f64 - radius as f64) / sigma).powi(2)).exp()).collect();
+    let weights: Vec<f64> =
+        (0..=2 * radius).map(|i| (-0.5 * ((i as f64 - radius as f64) / sigma).powi(2)).exp()).collect();
     let sum: f64 = weights.iter().sum();
     let weights: Vec<f64> = weights.iter().map(|weight| weight / sum).collect();
     let (height, width) = image.dim();

@@ -1,5 +1,6 @@
 //! One file a command: read the arguments, call the crates, report.
 
+pub mod compare;
 pub mod convert;
 pub mod decode;
 pub mod devices;

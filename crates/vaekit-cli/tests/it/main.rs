@@ -1,5 +1,6 @@
 //! The program as a user runs it: files in, files out, exit codes.
 
+mod compare;
 mod fit;
 mod kill;
 mod pictures;

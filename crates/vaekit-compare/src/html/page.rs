@@ -43,7 +43,7 @@ pub fn render(comparison: &Comparison, verdict: &Verdict, views: &[Views]) -> St
                 }
                 main {
                     section #verdict aria-label="Verdict" {
-                        p.verdict { (verdict.text) }
+                        p.verdict { strong { (verdict.headline) } (verdict.text.strip_prefix(&verdict.headline).unwrap_or("")) }
                         @for warning in &verdict.warnings { p.warning role="note" { (warning.text) } }
                         (tables::summary(comparison, verdict))
                     }
@@ -70,7 +70,7 @@ pub fn render(comparison: &Comparison, verdict: &Verdict, views: &[Views]) -> St
                              channels together should come to about 1: that is what the scaling factor is for. A round trip undoes \
                              its own scaling, so a wrong one shows here and nowhere else."
                         }
-                        div.plots { @for variant in 0..n_variants { (plots::latents(comparison, variant)) } }
+                        div.plots { (plots::latents(comparison)) }
                         (tables::latents(comparison))
                     }
                     section #numbers {

@@ -56,19 +56,24 @@ fn viewer(comparison: &Comparison, picture: &Picture, views: &Views) -> Markup {
                 p.hint { "Shown at 1/" (views.reduced) " of its size; the regions below are not reduced." }
             }
         }
-        div.versions {
+        div.versions style=(columns(comparison)) {
             (version(&views.original, "Original", ""))
             @for ((label, decoded), trip) in labels().zip(&views.decoded).zip(&picture.trips) {
                 (version(decoded, label, &format!("{} {}", PRIMARY.name, PRIMARY.show(trip.score.ssimulacra2))))
             }
+            (legend())
             @for ((label, map), trip) in labels().zip(&views.heat).zip(&picture.trips) {
                 @let error = Measure::by_key("delta_e_mean");
                 (version(map, &format!("{label}: difference"),
                     &format!("{} {}", error.name, error.show(trip.score.colour.delta_e_mean))))
             }
         }
-        (legend())
     }
+}
+
+/// As many columns as there are versions.
+fn columns(comparison: &Comparison) -> String {
+    format!("--n:{}", comparison.variants.len() + 1)
 }
 
 fn version(picture: &Encoded, label: &str, note: &str) -> Markup {
@@ -86,12 +91,13 @@ fn version(picture: &Encoded, label: &str, note: &str) -> Markup {
 fn legend() -> Markup {
     let steps = [0.0, 1.0, 2.0, 5.0, 10.0, heat::HOTTEST];
     html! {
-        p.legend {
-            "Difference (CIEDE2000): "
-            @for step in steps {
-                @let [r, g, b] = heat::colour(step);
-                span.swatch style=(format!("background:rgb({r} {g} {b})")) {} " " (step)
-                @if step == heat::HOTTEST { " and more" } " "
+        div.legend {
+            "Where each differs from the original, in CIEDE2000:"
+            ul {
+                @for step in steps {
+                    @let [r, g, b] = heat::colour(step);
+                    li { span.swatch style=(format!("background:rgb({r} {g} {b})")) {} (step) @if step == heat::HOTTEST { " or more" } }
+                }
             }
         }
     }
@@ -115,7 +121,7 @@ fn crops(comparison: &Comparison, picture: &Picture, views: &Views) -> Markup {
     html! {
         h4 { (title) }
         @for (Crop { original, decoded }, region) in views.crops.iter().zip(&picture.regions) {
-            div.crops role="group" aria-label={ "Region at " (region.x) ", " (region.y) } {
+            div.crops style=(columns(comparison)) role="group" aria-label={ "Region at " (region.x) ", " (region.y) } {
                 (cell(original, "Original", region))
                 @for (variant, decoded) in comparison.variants.iter().zip(decoded) { (cell(decoded, &variant.label, region)) }
             }

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::page::direction;
 use crate::comparison::Comparison;
+use crate::latents::Moments;
 use crate::measure::{Better, Measure};
 use crate::verdict::{duration, list};
 
@@ -29,7 +30,8 @@ impl Axis {
         let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
         let span = (high - low).max(high.abs() * 1e-3).max(1e-6);
         let power = 10f64.powf((span / 4.0).log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].map(|n| n * power).into_iter().find(|step| span / step <= 5.0).unwrap_or(power);
+        let step =
+            [1.0, 2.0, 5.0, 10.0].map(|n| n * power).into_iter().find(|step| span / step <= 5.0).unwrap_or(power);
         let axis = |value: f64| value / step;
         let (low, high) = (axis(low).floor() * step, axis(high).ceil() * step);
         Axis { low, high: if high > low { high } else { low + step }, step }
@@ -113,7 +115,10 @@ pub(super) fn cost(comparison: &Comparison) -> Markup {
         trips
             .map(|(trip, picture)| {
                 let seconds = trip.seconds() / picture.pixels() * 1e6;
-                let parts = [format!("encoding {}", duration(trip.encode_seconds)), format!("decoding {}", duration(trip.decode_seconds))];
+                let parts = [
+                    format!("encoding {}", duration(trip.encode_seconds)),
+                    format!("decoding {}", duration(trip.decode_seconds)),
+                ];
                 (seconds, format!("{}: {} a megapixel ({})", picture.name, duration(seconds), list(&parts)))
             })
             .collect()
@@ -122,7 +127,9 @@ pub(super) fn cost(comparison: &Comparison) -> Markup {
     let memory: Vec<_> = comparison
         .variants
         .iter()
-        .map(|variant| variant.peak_memory_bytes.map(|bytes| (bytes as f64 / 1e6, variant.label.clone())).into_iter().collect())
+        .map(|variant| {
+            variant.peak_memory_bytes.map(|bytes| (bytes as f64 / 1e6, variant.label.clone())).into_iter().collect()
+        })
         .collect();
     html! {
         div.plots {
@@ -134,37 +141,58 @@ pub(super) fn cost(comparison: &Comparison) -> Markup {
     }
 }
 
-/// The deviation of each channel.
-pub(super) fn latents(comparison: &Comparison, variant: usize) -> Markup {
-    const HEIGHT: f64 = 110.0;
-    let (label, space) = (&comparison.variants[variant].label, &comparison.variants[variant].latents);
-    let latents = comparison.latents(variant);
-    let scaled = latents.scaled_channels(space);
-    let note = if scaled.is_some() { "scaled; the line is at 1" } else { "raw" };
-    let channels = scaled.as_ref().unwrap_or(&latents.channels);
-    let top = channels.iter().map(|channel| channel.deviation).fold(if scaled.is_some() { 1.2 } else { 1e-6 }, f64::max);
-    let width = (WIDTH - 2.0 * MARGIN) / channels.len().max(1) as f64;
-    let y = |deviation: f64| HEIGHT * (1.0 - deviation / top);
+/// The deviation of each channel, all variants to one scale.
+pub(super) fn latents(comparison: &Comparison) -> Markup {
+    let bars: Vec<Bars> = (0..comparison.variants.len()).map(|variant| Bars::new(comparison, variant)).collect();
+    let top = |scaled: bool| {
+        let deviations = bars.iter().filter(|bars| bars.scaled == scaled).flat_map(|bars| &bars.channels);
+        deviations.map(|channel| channel.deviation).fold(if scaled { 1.2 } else { 1e-6 }, f64::max)
+    };
     html! {
-        figure.plot {
-            figcaption { b { (label) } " " span { (note) } }
-            svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT + AXIS) } role="img" aria-label={ "Deviation of the latents of " (label) } {
-                g class={ "v" (variant % 8) } {
-                    @for (index, channel) in channels.iter().enumerate() {
-                        @let x = MARGIN + index as f64 * width;
-                        rect x=(x + width * 0.1) y=(y(channel.deviation)) width=(width * 0.8) height=(HEIGHT - y(channel.deviation)) {
-                            title {
-                                "Channel " (index) ": deviation " (format!("{:.2}", channel.deviation))
-                                ", mean " (format!("{:.2}", channel.mean))
+        @for (index, (variant, bars)) in comparison.variants.iter().zip(&bars).enumerate() {
+            (bars.draw(&variant.label, index, top(bars.scaled)))
+        }
+    }
+}
+
+struct Bars {
+    channels: Vec<Moments>,
+    /// As a diffusion model sees them.
+    scaled: bool,
+}
+
+impl Bars {
+    fn new(comparison: &Comparison, variant: usize) -> Self {
+        let latents = comparison.latents(variant);
+        match latents.scaled_channels(&comparison.variants[variant].latents) {
+            Some(channels) => Bars { channels, scaled: true },
+            None => Bars { channels: latents.channels, scaled: false },
+        }
+    }
+
+    fn draw(&self, label: &str, index: usize, top: f64) -> Markup {
+        const HEIGHT: f64 = 110.0;
+        let width = (WIDTH - 2.0 * MARGIN) / self.channels.len().max(1) as f64;
+        let y = |deviation: f64| HEIGHT * (1.0 - deviation / top);
+        html! {
+            figure.plot {
+                figcaption { b { (label) } " " span { (if self.scaled { "scaled; the line is at 1" } else { "raw" }) } }
+                svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT + AXIS) } role="img" aria-label={ "Deviation of the latents of " (label) } {
+                    g class={ "v" (index % 8) } {
+                        @for (channel, moments) in self.channels.iter().enumerate() {
+                            @let x = MARGIN + channel as f64 * width;
+                            @let y = y(moments.deviation);
+                            rect x=(x + width * 0.1) y=(y) width=(width * 0.8) height=(HEIGHT - y) {
+                                title { "Channel " (channel) ": " (format!("deviation {:.2}, mean {:.2}", moments.deviation, moments.mean)) }
+                            }
+                            // With many channels every fourth is numbered.
+                            @if self.channels.len() <= 8 || channel % 4 == 0 {
+                                text.tick x=(x + width / 2.0) y=(HEIGHT + 15.0) text-anchor="middle" { (channel) }
                             }
                         }
-                        // With many channels every fourth is numbered.
-                        @if channels.len() <= 8 || index % 4 == 0 {
-                            text.tick x=(x + width / 2.0) y=(HEIGHT + 15.0) text-anchor="middle" { (index) }
-                        }
                     }
+                    @if self.scaled { line.target x1=(MARGIN) x2=(WIDTH - MARGIN) y1=(y(1.0)) y2=(y(1.0)) {} }
                 }
-                @if scaled.is_some() { line.target x1=(MARGIN) x2=(WIDTH - MARGIN) y1=(y(1.0)) y2=(y(1.0)) {} }
             }
         }
     }

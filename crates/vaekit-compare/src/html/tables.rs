@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use crate::comparison::{Comparison, pairs};
 use crate::measure::{Better, MEASURES, Measure};
-use crate::verdict::{Verdict, duration, megabytes};
+use crate::verdict::{Verdict, duration, list, megabytes};
 
 /// A cell: what is read, and what is sorted by.
 struct Cell {
@@ -62,7 +62,7 @@ pub(super) fn summary(comparison: &Comparison, verdict: &Verdict) -> Markup {
         .iter()
         .enumerate()
         .map(|(index, variant)| {
-            let measures = MEASURES.iter().map(|measure| Cell {
+            let measures = summarised().map(|measure| Cell {
                 best: leads(measure, index),
                 ..Cell::number(measure.mean(comparison, index), |value| measure.show(value))
             });
@@ -74,12 +74,12 @@ pub(super) fn summary(comparison: &Comparison, verdict: &Verdict) -> Markup {
         })
         .collect();
     let columns: Vec<String> =
-        MEASURES.iter().map(heading).chain(["Time a megapixel".to_owned(), "Memory".to_owned()]).collect();
+        summarised().map(heading).chain(["Time a megapixel".to_owned(), "Memory".to_owned()]).collect();
     html! {
         (table(&["Variant"], &columns, &rows))
         p.hint { "Means over all pictures. Marked: ahead of all others by more than noise. ↑ more is better, ↓ less, → as the original." }
         dl.variants {
-            @for (variant, words) in comparison.variants.iter().zip(&verdict.characters) {
+            @for (variant, remarks) in comparison.variants.iter().zip(&verdict.characters) {
                 dt { (variant.label) }
                 dd {
                     (variant.family)
@@ -87,11 +87,18 @@ pub(super) fn summary(comparison: &Comparison, verdict: &Verdict) -> Markup {
                     @if let Some(precision) = &variant.precision { ", " (precision) }
                     ", " (variant.engine)
                     ", opened in " (duration(variant.open_seconds))
-                    @if !words.is_empty() { ". Its pictures are " (crate::verdict::list(words)) }
+                    @if !remarks.is_empty() {
+                        @let remarks: Vec<String> = remarks.iter().map(ToString::to_string).collect();
+                        ". Its pictures are " (list(&remarks)) "."
+                    }
                 }
             }
         }
     }
+}
+
+fn summarised() -> impl Iterator<Item = &'static Measure> {
+    MEASURES.iter().filter(|measure| measure.in_summary)
 }
 
 fn heading(measure: &Measure) -> String {
