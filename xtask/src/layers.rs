@@ -16,6 +16,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("vaekit-ort", &["tract-onnx", "image", "clap", "safetensors", "vaekit-checkpoint", "vaekit-onnx"]),
     ("vaekit-kernels", &["ort", "tract-onnx", "prost", "image", "clap", "vaekit", "vaekit-onnx"]),
     ("vaekit-cpu", &["ort", "tract-onnx", "image", "clap", "safetensors", "vaekit-checkpoint"]),
+    (
+        "vaekit-compare",
+        &["ort", "tract-onnx", "prost", "safetensors", "image", "clap", "vaekit-onnx", "vaekit-checkpoint"],
+    ),
     ("vaekit-tract", &["ort", "image", "clap", "safetensors", "vaekit-checkpoint", "vaekit-onnx"]),
 ];
 

@@ -17,6 +17,7 @@ use vaekit_ort::{Choice, Provider};
   vaekit encode --vae mse photo.jpg -o latents.safetensors
   vaekit decode latents.safetensors -o photo.png          # with the VAE that made them
   vaekit vae list --vae-dir ~/stable-diffusion-webui      # the VAEs you have; then --vae NAME
+  vaekit compare photos/ --vae mse --vae anime -o report
 
 Exit codes: 0 done, 1 other failure, 2 usage, 3 bad input, 4 engine unavailable, 5 verification failed, 6 hub unreachable, 130 interrupted")]
 pub struct Cli {
@@ -41,6 +42,8 @@ pub enum Command {
     Decode(DecodeArgs),
     /// Encodes a picture, decodes it again, and says how alike the two are
     Roundtrip(RoundtripArgs),
+    /// Sends pictures through several VAEs and reports which comes closest, with pictures to look at
+    Compare(CompareArgs),
     /// Shows every engine and execution provider: whether it works here, or why not
     Devices,
     /// Installs ONNX Runtime, or shows what is installed
@@ -191,6 +194,9 @@ pub struct VaeArgs {
     /// Which VAE.
     #[command(flatten)]
     pub choice: ChoiceArgs,
+    /// Numbers inside the graphs of a checkpoint; fp32 by default
+    #[arg(long, value_enum)]
+    pub precision: Option<PrecisionArg>,
     /// What a checkpoint alone does not say.
     #[command(flatten)]
     pub checkpoint: CheckpointArgs,
@@ -518,6 +524,122 @@ pub enum CacheCommand {
     },
 }
 
+/// `vaekit compare`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vaekit compare photos/ --vae mse --vae ema --vae anime.ckpt -o report
+  vaekit compare photo.jpg --vae mse,engine=ort --vae mse,engine=tract -o report
+  vaekit compare photo.jpg --vae vae.safetensors --vae vae.safetensors,precision=fp16,label=half -o report")]
+pub struct CompareArgs {
+    /// Pictures (PNG, JPEG, WebP, TIFF), or folders of pictures; five or more for a verdict that means something
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<PathBuf>,
+    /// What to compare, as often as there is something: a VAE as elsewhere, and perhaps how to run it: engine=, provider=,
+    /// device=, precision=fp32|fp16, scaling=, config=, label=
+    #[arg(long = "vae", required = true, value_name = "V[,KEY=VALUE]...")]
+    pub variants: Vec<VariantArg>,
+    /// The folder for index.html, report.json and report.csv
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Also write every decoded picture, as PNG into a folder for each VAE
+    #[arg(long)]
+    pub pictures: bool,
+    /// Where VAEs are.
+    #[command(flatten)]
+    pub library: LibraryArgs,
+    /// What everything runs on where a --vae says nothing else.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+/// One `--vae` of a comparison.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VariantArg {
+    /// The VAE, as elsewhere.
+    pub vae: String,
+    /// `label=`
+    pub label: Option<String>,
+    /// `engine=`
+    pub engine: Option<EngineArg>,
+    /// `provider=`
+    pub provider: Option<Choice>,
+    /// `device=`
+    pub device: Option<String>,
+    /// `precision=`
+    pub precision: Option<PrecisionArg>,
+    /// `scaling=`
+    pub scaling: Option<String>,
+    /// `config=`
+    pub config: Option<PathBuf>,
+}
+
+impl std::str::FromStr for VariantArg {
+    type Err = String;
+
+    /// A comma counts where a known key and `=` follow; others belong to what stands before (`scaling=0.36,0.12`).
+    fn from_str(text: &str) -> Result<Self, String> {
+        const KEYS: [&str; 7] = ["label", "engine", "provider", "device", "precision", "scaling", "config"];
+        let key_of = |part: &str| part.split_once('=').is_some_and(|(key, _)| KEYS.contains(&key));
+        let mut parts: Vec<String> = Vec::new();
+        for part in text.split(',') {
+            match parts.last_mut() {
+                Some(last) if !key_of(part) => *last = format!("{last},{part}"),
+                _ => parts.push(part.to_owned()),
+            }
+        }
+        let mut variant = VariantArg { vae: parts.remove(0), ..VariantArg::default() };
+        for part in &parts {
+            let (key, value) = part.split_once('=').unwrap_or((part, ""));
+            match key {
+                "label" => variant.label = Some(value.to_owned()),
+                "engine" => variant.engine = Some(EngineArg::from_str(value, true)?),
+                "provider" => variant.provider = Some(value.parse().map_err(|error| format!("{error}"))?),
+                "device" => variant.device = Some(value.to_owned()),
+                "precision" => variant.precision = Some(PrecisionArg::from_str(value, true)?),
+                "scaling" => variant.scaling = Some(value.to_owned()),
+                _ => variant.config = Some(value.into()),
+            }
+        }
+        if variant.vae.is_empty() {
+            return Err("it names no VAE; write V or V,KEY=VALUE".into());
+        }
+        Ok(variant)
+    }
+}
+
+impl VariantArg {
+    /// Which VAE, of those in `library`, and what it runs on, with `engine` where this says nothing else.
+    pub fn vae_args(&self, library: &LibraryArgs, engine: &EngineArgs) -> VaeArgs {
+        VaeArgs {
+            choice: ChoiceArgs { vae: Some(self.vae.clone()), of: None, library: library.clone() },
+            precision: self.precision,
+            checkpoint: CheckpointArgs { config: self.config.clone(), scaling: self.scaling.clone() },
+            engine: EngineArgs {
+                engine: self.engine.unwrap_or(engine.engine),
+                provider: self.provider.unwrap_or(engine.provider),
+                device: self.device.clone().or_else(|| engine.device.clone()),
+                ..engine.clone()
+            },
+        }
+    }
+
+    /// A label: the one given, else `name` and whatever was asked for beside it.
+    pub fn label(&self, name: &str) -> String {
+        fn name_of(value: Option<impl ValueEnum>) -> Option<String> {
+            Some(value?.to_possible_value()?.get_name().to_owned())
+        }
+        let asked = [
+            name_of(self.engine),
+            self.provider.map(|provider| provider.to_string()),
+            self.device.clone(),
+            name_of(self.precision),
+            self.scaling.clone(),
+        ];
+        let parts = std::iter::once(name.to_owned()).chain(asked.into_iter().flatten());
+        self.label.clone().unwrap_or_else(|| parts.collect::<Vec<_>>().join(" "))
+    }
+}
+
 /// `vaekit runtime`
 #[derive(Debug, Subcommand)]
 pub enum RuntimeCommand {
@@ -539,6 +661,20 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn variants() {
+        let parse = |text: &str| text.parse::<VariantArg>();
+        assert_eq!(parse("a,b.ckpt"), Ok(VariantArg { vae: "a,b.ckpt".into(), ..VariantArg::default() }));
+        let full = parse("x/a.ckpt,engine=ort,scaling=0.36,0.12,precision=fp16").unwrap();
+        assert_eq!((full.vae.as_str(), full.scaling.as_deref()), ("x/a.ckpt", Some("0.36,0.12")));
+        assert_eq!((full.engine, full.precision), (Some(EngineArg::Ort), Some(PrecisionArg::Fp16)));
+        assert_eq!(full.label("a"), "a ort fp16 0.36,0.12");
+        assert_eq!(parse("a,label=mine, engine=x").unwrap().label("a"), "mine, engine=x");
+        assert!(
+            parse("a,engine=onnx").is_err() && parse("engine=ort").is_ok_and(|variant| variant.vae == "engine=ort")
+        );
     }
 
     #[test]

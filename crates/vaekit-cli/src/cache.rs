@@ -42,8 +42,8 @@ pub fn conversions() -> Result<PathBuf> {
 ///
 /// # Errors
 /// Those of the conversion.
-pub fn converted(checkpoint: &Checkpoint, name: &str, ui: &Ui) -> Result<ModelFolder> {
-    let conversion = Conversion { checkpoint, name: None, precision: Precision::Fp32, verify: false };
+pub fn converted(checkpoint: &Checkpoint, name: &str, precision: Precision, ui: &Ui) -> Result<ModelFolder> {
+    let conversion = Conversion { checkpoint, name: None, precision, verify: false };
     let folder = conversions()?.join(conversion.key()?);
     let known_as = |folder: ModelFolder| folder.known_as(name.to_owned(), checkpoint.files.clone());
     if let Ok(kept) = ModelFolder::open(&folder) {

@@ -42,12 +42,7 @@ pub struct EngineReport {
 /// # Errors
 /// [`Kind::Engine`] if what was asked for by name is not to be had, [`Kind::BadInput`] if the model lacks a half.
 pub fn open(folder: &ModelFolder, halves: &[Half], args: &EngineArgs, ui: &Ui) -> Result<Opened> {
-    for &half in halves {
-        folder
-            .model(half)
-            .with_context(|| format!("{} has no {half}", locate::name(folder)))
-            .of_kind(Kind::BadInput)?;
-    }
+    require(folder, halves)?;
     let mut engines = Engines::new(args)?;
     let mut open_half = |half| -> Result<Option<Box<dyn Session>>> {
         if !halves.contains(&half) {
@@ -66,6 +61,28 @@ pub fn open(folder: &ModelFolder, halves: &[Half], args: &EngineArgs, ui: &Ui) -
         ui.detail(format_args!("passed over {reason}"));
     }
     Ok(Opened { vae, report: EngineReport { engine, skipped } })
+}
+
+/// Makes sure that a model has these halves.
+///
+/// # Errors
+/// [`Kind::BadInput`] if it lacks one.
+pub fn require(folder: &ModelFolder, halves: &[Half]) -> Result<()> {
+    for &half in halves {
+        folder
+            .model(half)
+            .with_context(|| format!("{} has no {half}", locate::name(folder)))
+            .of_kind(Kind::BadInput)?;
+    }
+    Ok(())
+}
+
+/// Makes sure that an engine is to be had, without opening a model on it.
+///
+/// # Errors
+/// [`Kind::Engine`] if it is not, [`Kind::Usage`] if a provider is asked for that the engine does not have.
+pub fn available(args: &EngineArgs) -> Result<()> {
+    Engines::new(args).map(drop)
 }
 
 /// What there is to open a model with.

@@ -18,6 +18,7 @@ pub mod made_by;
 pub mod outputs;
 pub mod picture;
 pub mod platform;
+pub mod trial;
 pub mod ui;
 pub mod verify;
 mod watch;
@@ -51,6 +52,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Encode(args) => ui.print(&commands::encode::run(args, ui)?),
         Command::Decode(args) => ui.print(&commands::decode::run(args, ui)?),
         Command::Roundtrip(args) => ui.print(&commands::roundtrip::run(args, ui)?),
+        Command::Compare(args) => ui.print(&commands::compare::run(args, ui)?),
         Command::Devices => ui.print(&commands::devices::run()),
         Command::Runtime(RuntimeCommand::Install { provider }) => ui.print(&commands::runtime::install(*provider, ui)?),
         Command::Runtime(RuntimeCommand::List) => ui.print(&commands::runtime::list()?),

@@ -1,7 +1,7 @@
 //! From the VAE that a command line means to a model folder that is open.
 
 use anyhow::{Result, ensure};
-use vaekit_onnx::ModelFolder;
+use vaekit_onnx::{ModelFolder, Precision};
 
 use crate::args::{CheckpointArgs, VaeArgs};
 use crate::choose::{Chosen, Place, choose, name_of};
@@ -25,18 +25,21 @@ pub fn locate(args: &VaeArgs, ui: &Ui) -> Result<ModelFolder> {
 /// # Errors
 /// As [`locate`].
 pub fn open(chosen: &Chosen, args: &VaeArgs, ui: &Ui) -> Result<ModelFolder> {
+    let precision = args.precision.map_or(Precision::Fp32, Precision::from);
     match &chosen.place {
-        Place::Starter => cache::converted(&checkpoint::open_starter()?, &chosen.name, ui),
+        Place::Starter => cache::converted(&checkpoint::open_starter()?, &chosen.name, precision, ui),
         Place::Checkpoint(paths) => {
             let mut index = library::index()?;
             let of = args.choice.of.as_deref();
             let options = args.checkpoint.clone().or_scaling(&chosen.scaling);
             let checkpoint = checkpoint::open_indexed(paths, &options, of, false, &mut index, ui)?;
-            cache::converted(&checkpoint, &chosen.name, ui)
+            cache::converted(&checkpoint, &chosen.name, precision, ui)
         }
         Place::Model(path) => {
             ensure_no_options(&args.checkpoint, &chosen.name).of_kind(Kind::Usage)?;
-            ModelFolder::open(path).of_kind(Kind::BadInput)
+            let folder = ModelFolder::open(path).of_kind(Kind::BadInput)?;
+            ensure_precision(&folder, args, &chosen.name).of_kind(Kind::Usage)?;
+            Ok(folder)
         }
     }
 }
@@ -44,6 +47,14 @@ pub fn open(chosen: &Chosen, args: &VaeArgs, ui: &Ui) -> Result<ModelFolder> {
 fn ensure_no_options(args: &CheckpointArgs, vae: &str) -> Result<()> {
     let given = args.config.is_some() || args.scaling.is_some();
     ensure!(!given, "--config and --scaling are for checkpoints, and {vae} is converted already");
+    Ok(())
+}
+
+/// A model that is converted already computes in what it was converted to.
+fn ensure_precision(folder: &ModelFolder, args: &VaeArgs, vae: &str) -> Result<()> {
+    let (Some(asked), Some(facts)) = (args.precision.map(Precision::from), folder.facts()) else { return Ok(()) };
+    let found = facts.precision;
+    ensure!(asked == found, "{vae} is {found}; convert its checkpoint with --precision {asked}");
     Ok(())
 }
 

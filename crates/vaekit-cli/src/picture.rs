@@ -85,7 +85,11 @@ pub fn write_png(path: &Path, images: &Images, index: usize, extras: &Extras, te
     files::write_atomically(path, &bytes)
 }
 
-fn encode_png(images: &Images, index: usize, extras: &Extras, text: &[(&str, String)]) -> Result<Vec<u8>> {
+/// As [`write_png`], but into memory.
+///
+/// # Errors
+/// If the image holds values that are no numbers.
+pub fn encode_png(images: &Images, index: usize, extras: &Extras, text: &[(&str, String)]) -> Result<Vec<u8>> {
     let (height, width) = images.size();
     let mut info = png::Info::with_size(u32::try_from(width)?, u32::try_from(height)?);
     info.color_type = if extras.alpha.is_some() { png::ColorType::Rgba } else { png::ColorType::Rgb };

@@ -20,6 +20,12 @@ pub fn peak_memory() -> Option<u64> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
+/// Lets [`peak_memory`] begin anew with what is held now; `false` where the system cannot (Linux can).
+pub fn reset_peak_memory() -> bool {
+    // proc(5): 5 resets the peak resident set size.
+    std::fs::write("/proc/self/clear_refs", "5").is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

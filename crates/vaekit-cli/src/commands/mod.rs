@@ -1,6 +1,7 @@
 //! One file a command: read the arguments, call the crates, report.
 
 pub mod cache;
+pub mod compare;
 pub mod convert;
 pub mod decode;
 pub mod devices;

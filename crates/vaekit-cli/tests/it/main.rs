@@ -2,6 +2,7 @@
 
 mod cache;
 mod choice;
+mod compare;
 #[expect(dead_code, reason = "its own tests need more of it")]
 #[path = "../../../vaekit-hub/tests/it/fake_hub.rs"]
 mod fake_hub;

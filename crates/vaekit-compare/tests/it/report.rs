@@ -1,0 +1,69 @@
+//! The report as a file: nothing is loaded, nothing a name holds becomes markup, and the numbers are all there.
+
+use vaekit::Images;
+use vaekit_compare::html::{Encoded, render};
+use vaekit_compare::{Colours, Comparison, MEASURES, Original, Region, csv, regions, verdict, views};
+
+use crate::support::{comparison, known, trip};
+
+fn images(width: usize, height: usize, of: impl Fn(usize, usize) -> [u8; 3]) -> Images {
+    let pixels: Vec<u8> = (0..width * height).flat_map(|i| of(i % width, i / width)).collect();
+    Images::from_rgb(width, height, &pixels).unwrap()
+}
+
+/// Bytes that say what they are a picture of.
+fn encode(images: &Images, colours: Colours) -> Result<Encoded, std::convert::Infallible> {
+    Ok(Encoded { mime: "image/test", bytes: format!("{:?} {colours:?}", images.size()).into_bytes() })
+}
+
+fn page(comparison: &Comparison) -> String {
+    let original = Original::new(images(64, 48, |x, y| [(3 * x) as u8, (5 * y) as u8, 90])).unwrap();
+    let decoded = original.compare(&images(64, 48, |x, y| [(3 * x) as u8, (5 * y) as u8, 99])).unwrap();
+    let other = original.compare(&images(64, 48, |x, y| [(3 * x) as u8, (4 * y) as u8, 90])).unwrap();
+    let decoded = [decoded, other];
+    let region = [Region { x: 8, y: 8, width: 16, height: 16 }];
+    let views = views(&original, &decoded, &region, encode).unwrap();
+    let views: Vec<_> = comparison.pictures.iter().map(|_| views.clone()).collect();
+    render(comparison, &verdict(comparison, &known()), &views)
+}
+
+#[test]
+fn the_page_loads_nothing_and_takes_no_markup_from_names() {
+    let mut comparison =
+        comparison(&["a<script>alert(1)</script>", "b\" onload=\"x"], vec![vec![trip(70.0)], vec![trip(60.0)]]);
+    comparison.pictures[0].name = "</title><img src=x>.png".into();
+    comparison.pictures[0].regions = vec![Region { x: 8, y: 8, width: 16, height: 16 }];
+    let page = page(&comparison);
+    assert!(!page.contains("<script>alert") && !page.contains("onload=\"x") && !page.contains("<img src=x>"));
+    assert_eq!(page.matches("<script>").count(), 1);
+    assert!(!page.contains("http:") && !page.contains("https:") && !page.contains("url("), "nothing may be loaded");
+    assert!(page.contains("default-src 'none'"));
+    // Whole pictures and crops: three versions each, and two maps.
+    assert_eq!(page.matches("src=\"data:image/test;base64,").count(), 3 + 2 + 3);
+}
+
+#[test]
+fn csv_holds_every_number_once() {
+    let comparison = comparison(&["a, \"b\"", "c"], vec![vec![trip(70.25), trip(1.0)], vec![trip(60.0), trip(2.0)]]);
+    let csv = csv(&comparison);
+    let lines: Vec<&str> = csv.split("\r\n").collect();
+    assert_eq!(lines.len(), 1 + 4 + 1);
+    assert!(MEASURES.iter().all(|measure| lines[0].split(',').filter(|key| *key == measure.key).count() == 1));
+    assert!(
+        lines[1].starts_with("picture 0.png,1000,1000,\"a, \"\"b\"\"\",tract 0.23.9 on cpu,fp32,70.25,"),
+        "{}",
+        lines[1]
+    );
+    assert_eq!(lines[5], "");
+}
+
+#[test]
+fn regions_are_where_the_pictures_part() {
+    let plain = |x: usize, y: usize| [(2 * x) as u8, (2 * y) as u8, 120];
+    let original = Original::new(images(120, 80, plain)).unwrap();
+    let spoilt =
+        |x: usize, y: usize| if (88..104).contains(&x) && (40..56).contains(&y) { [255, 0, 0] } else { plain(x, y) };
+    let decoded = [images(120, 80, plain), images(120, 80, spoilt)].map(|images| original.compare(&images).unwrap());
+    let (_, found) = regions(&original, &decoded, 16, 1);
+    assert_eq!(found, [Region { x: 88, y: 40, width: 16, height: 16 }]);
+}
