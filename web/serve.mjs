@@ -26,12 +26,12 @@ const ISOLATION = {
 };
 
 /**
- * Serves folders by the first part of the path; the one under '' takes the rest. `served` counts bytes.
+ * Serves folders by the first part of the path; the one under '' takes the rest. `files` are those that were asked for.
  *
  * @param {Record<string, string>} folders
  */
 export async function serve(folders, { port = 0, isolated = true } = {}) {
-  let served = 0;
+  const files = new Set();
   const server = createServer(async ({ url, method }, response) => {
     const headers = { 'Cache-Control': 'no-cache', ...(isolated && ISOLATION) };
     try {
@@ -39,7 +39,7 @@ export async function serve(folders, { port = 0, isolated = true } = {}) {
       const file = await find(folders, path.endsWith('/') ? `${path}index.html` : path);
       const type = TYPES[extname(file.path)] ?? 'application/octet-stream';
       response.writeHead(200, { ...headers, 'Content-Type': type, 'Content-Length': file.size });
-      served += file.size;
+      files.add(file.path);
       if (method === 'HEAD') response.end();
       else createReadStream(file.path).pipe(response);
     } catch {
@@ -49,7 +49,7 @@ export async function serve(folders, { port = 0, isolated = true } = {}) {
   await new Promise((done) => server.listen(port, '127.0.0.1', done));
   return {
     url: `http://127.0.0.1:${server.address().port}/`,
-    served: () => served,
+    files: () => [...files],
     close: () => new Promise((done) => server.close(done) && server.closeAllConnections()),
   };
 }

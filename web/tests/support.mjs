@@ -32,6 +32,7 @@ export const launch = {
 
 const PAGE = `<!doctype html>
 <title>vaekit</title>
+<link rel="icon" href="data:,">
 <script type="module">
   import * as vaekit from 'vaekit';
   window.vaekit = vaekit;

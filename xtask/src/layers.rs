@@ -8,6 +8,7 @@ use crate::sh;
 const FORBIDDEN: &[(&str, &[&str])] = &[
     ("vaekit", &["ort", "tract-onnx", "prost", "safetensors", "image", "clap", "memmap2"]),
     ("vaekit-checkpoint", &["ort", "tract-onnx", "prost", "image", "clap", "memmap2", "vaekit-onnx"]),
+    ("vaekit-hub", &["ort", "tract-onnx", "image", "clap", "tokio", "reqwest", "vaekit", "vaekit-checkpoint"]),
     ("vaekit-latents", &["ort", "tract-onnx", "prost", "image", "clap", "vaekit-onnx", "vaekit-checkpoint"]),
     ("vaekit-library", &["ort", "tract-onnx", "image", "clap"]),
     ("vaekit-onnx", &["ort", "tract-onnx", "image", "clap", "safetensors", "vaekit-checkpoint"]),

@@ -46,7 +46,9 @@ const CHROMIUM: &str = "/usr/lib/chromium";
 /// Browsers for the tests of the page, and Chromium for its software GPU too.
 fn browsers(ui: &Ui) -> Result<()> {
     if !Path::new("/etc/debian_version").exists() {
-        ui.note("not Debian: install Chromium and Firefox for the tests of the page; there is no SwiftShader for WebGPU's");
+        ui.note(
+            "not Debian: install Chromium and Firefox for the tests of the page; there is no SwiftShader for WebGPU's",
+        );
         return Ok(());
     }
     let missing = |program: &&str| !Path::new("/usr/bin").join(program).exists();

@@ -267,6 +267,7 @@ const FILE_NAMES: &[(&str, &str)] = &[
     ("ae.safetensors", "flux1"),
     ("sd3", "sd3"),
     ("anime", "sd1"),
+    ("orangemix", "sd1"),
     ("840000", "sd1"),
     ("560000", "sd1"),
     ("vae-ft-", "sd1"),
@@ -316,6 +317,7 @@ const KNOWN_FILES: &[(&str, &str, &str)] = &[
     ("f5b59a26851551b67ae1fe58d32e76486e1e812def4696a4bea97f16604d40a3", "FLUX.1 vae", "flux1"),
     ("db169d69145ec4ff064e49d99c95fa05d3eb04ee453de35824a6d0f325513549", "taesd", "sd1"),
     ("ff4824aca94dd6111e0340fa749347fb74101060d9712cb5ef1ca8f1cf17502f", "taesdxl", "sdxl"),
+    ("6f79c1397cb9ce1dac363722dbe70147aee0ccca75e28338f8482fe515891399", "taesd3", "sd3"),
     ("47a6c2bff850da04b267cab70fe3553fef57255eb9a8e76852baa0a87850e54d", "taef1", "flux1"),
     ("858f4e4cc293f88efaf58107f4154b960b9ced0cb5d9c050dad11f926b618c1f", "taesana_encoder.pth", "sana"),
 ];

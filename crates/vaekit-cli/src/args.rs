@@ -18,7 +18,7 @@ use vaekit_ort::{Choice, Provider};
   vaekit decode latents.safetensors -o photo.png          # with the VAE that made them
   vaekit vae list --vae-dir ~/stable-diffusion-webui      # the VAEs you have; then --vae NAME
 
-Exit codes: 0 done, 1 other failure, 2 usage, 3 bad input, 4 engine unavailable, 5 verification failed, 130 interrupted")]
+Exit codes: 0 done, 1 other failure, 2 usage, 3 bad input, 4 engine unavailable, 5 verification failed, 6 hub unreachable, 130 interrupted")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -94,6 +94,16 @@ pub struct CheckpointArgs {
     pub scaling: Option<String>,
 }
 
+impl CheckpointArgs {
+    /// These, or with this scaling if the command line says nothing of it.
+    pub(crate) fn or_scaling(mut self, scaling: &Option<String>) -> Self {
+        if self.config.is_none() && self.scaling.is_none() {
+            self.scaling.clone_from(scaling);
+        }
+        self
+    }
+}
+
 /// `vaekit convert`
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
@@ -166,7 +176,8 @@ pub struct ChoiceArgs {
 const VAE_HELP: &str = "Which VAE:
   PATH       a model folder, a model.onnx, or a checkpoint (converted once, then cached)
   NAME       an installed VAE, by its file's name with or without the ending, in any
-             case, or by the first digits of its hash; see `vaekit vae list`
+             case, or by the first digits of its hash; else a known VAE that was fetched,
+             with `vaekit vae fetch` or by a Python program; see `vaekit vae list`
   starter    the small VAE that vaekit embeds
   Automatic  NAME.vae.safetensors (.ckpt, .pt) beside the --checkpoint, else the VAE in it
   None       the VAE in the --checkpoint, always
@@ -365,10 +376,11 @@ shows the hashes that are known from earlier; --hash reads what is missing, once
 
 Examples:
   vaekit vae list --vae-dir ~/stable-diffusion-webui      # or ~/ComfyUI, or any folder of VAEs
-  vaekit vae list --hash                                  # also finds copies under other names"
+  vaekit vae list --hash                                  # also finds copies under other names
+  vaekit vae list --installed                             # without those that could be fetched"
     )]
     List(VaeListArgs),
-    /// Shows one VAE: files, hashes, family, scaling, copies
+    /// Shows one VAE: files, hashes, family, scaling, copies; what it is good for and its licence, where it is a known one
     Info(VaeInfoArgs),
     /// Remembers a VAE for all commands without --vae
     #[command(after_help = "Examples:
@@ -378,7 +390,35 @@ Examples:
     Use(VaeUseArgs),
     /// Shows which VAE a command with these options would use, and why
     Which(VaeWhichArgs),
+    /// Fetches VAEs by name, checks them, and keeps them where diffusers finds them too
+    #[command(after_help = FETCH_HELP)]
+    Fetch(VaeFetchArgs),
+    /// Prints where a VAE's weights are
+    #[command(after_help = "Example:
+  vaekit convert \"$(vaekit vae path taesd)\" -o taesd")]
+    Path(VaePathArgs),
+    /// Reads fetched VAEs again and compares their hashes
+    Verify(VaeVerifyArgs),
+    /// Removes fetched VAEs from the hub's cache, which other programs share
+    Remove(VaeRemoveArgs),
 }
+
+const FETCH_HELP: &str = "A name is one of `vaekit vae list`, or of your own registry (a file like vaekit's models/registry.toml; `vaekit vae list`
+says where). What is here already, fetched by vaekit or by a Python program, is checked and not fetched again. A fetch that was
+interrupted goes on where it stopped. Size and sha256 are compared before a file gets its name; where nobody knows the sha256,
+the first one is recorded, and a later change is an error.
+
+Environment, as Hugging Face's own programs have it:
+  HF_TOKEN                              for gated VAEs, whose licence you accept on their page first
+  HF_ENDPOINT                           another hub, or a mirror
+  HF_HOME, HF_HUB_CACHE                 where files are kept
+  HF_HUB_OFFLINE=1                      use what is here
+  HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY
+
+Examples:
+  vaekit vae fetch taesd
+  vaekit vae fetch vae-ft-mse-840000-ema-pruned kl-f8-anime2
+  vaekit roundtrip --vae taesd photo.jpg -o back.png";
 
 /// `vaekit vae list`
 #[derive(Debug, Args)]
@@ -425,6 +465,44 @@ pub struct VaeWhichArgs {
     /// Which VAE.
     #[command(flatten)]
     pub choice: ChoiceArgs,
+}
+
+/// `vaekit vae fetch`
+#[derive(Debug, Args)]
+pub struct VaeFetchArgs {
+    /// Names of known VAEs
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Take a file that differs from the one fetched first, where only that one's sha256 is known
+    #[arg(long)]
+    pub trust_new: bool,
+}
+
+/// `vaekit vae path`
+#[derive(Debug, Args)]
+pub struct VaePathArgs {
+    /// A name or hash, as in the list
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Where VAEs are.
+    #[command(flatten)]
+    pub library: LibraryArgs,
+}
+
+/// `vaekit vae verify`
+#[derive(Debug, Args)]
+pub struct VaeVerifyArgs {
+    /// Names of fetched VAEs [default: all of them]
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+/// `vaekit vae remove`
+#[derive(Debug, Args)]
+pub struct VaeRemoveArgs {
+    /// Names of fetched VAEs
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
 }
 
 /// `vaekit cache`

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
-use vaekit_library::{Choice, Entry, Kind as EntryKind, Remembered, diffusers_weights, own_vae};
+use vaekit_hub::{HubError, Registry, UnknownName};
+use vaekit_library::{Choice, Entry, FindError, Kind as EntryKind, Remembered, diffusers_weights, find, own_vae};
 
 use crate::args::ChoiceArgs;
 use crate::checkpoint::STARTER;
 use crate::failure::{Kind, OfKind};
+use crate::hub;
 use crate::library::{self, Shelf};
 use crate::ui::Ui;
 
@@ -22,6 +24,8 @@ pub struct Chosen {
     pub place: Place,
     /// Why this one, for people.
     pub reason: String,
+    /// How its latents are scaled, as `--scaling` has it, where the user's own registry says so.
+    pub scaling: Option<String>,
 }
 
 /// The reason of a VAE that nobody chose.
@@ -79,7 +83,7 @@ pub fn choose(args: &ChoiceArgs, ui: &Ui) -> Result<Chosen> {
 }
 
 fn starter(reason: String) -> Chosen {
-    Chosen { name: STARTER.into(), place: Place::Starter, reason }
+    Chosen { name: STARTER.into(), place: Place::Starter, reason, scaling: None }
 }
 
 fn recall(remembered: &Remembered, args: &ChoiceArgs, ui: &Ui) -> Result<Chosen> {
@@ -89,7 +93,12 @@ fn recall(remembered: &Remembered, args: &ChoiceArgs, ui: &Ui) -> Result<Chosen>
             [path] => Place::at(path),
             halves => Place::Checkpoint(halves.to_vec()),
         };
-        return Ok(Chosen { name: remembered.vae.clone(), place, reason: reason.into() });
+        return Ok(Chosen {
+            name: remembered.vae.clone(),
+            scaling: scaling_of(remembered, ui),
+            place,
+            reason: reason.into(),
+        });
     }
     let lost = || {
         let vae = &remembered.vae;
@@ -125,30 +134,62 @@ fn automatic(of: &Path, args: &ChoiceArgs, by: &str, ui: &Ui) -> Result<Chosen> 
     match own_vae(of, &shelf.entries).of_kind(Kind::BadInput)? {
         Some(path) => {
             let reason = format!("the checkpoint's own VAE file; Automatic, {by}");
-            Ok(Chosen { name: name_of(&path), place: Place::Checkpoint(vec![path]), reason })
+            Ok(Chosen { name: name_of(&path), place: Place::Checkpoint(vec![path]), reason, scaling: None })
         }
         None => Ok(built_in(of, format!("the VAE in the checkpoint, which has no file of its own; Automatic, {by}"))),
     }
 }
 
 fn built_in(of: &Path, reason: String) -> Chosen {
-    Chosen { name: name_of(of), place: Place::at(of), reason }
+    Chosen { name: name_of(of), place: Place::at(of), reason, scaling: None }
 }
 
 fn named(asked: &str, args: &ChoiceArgs, by: &str, ui: &Ui) -> Result<Chosen> {
     let path = Path::new(asked);
     if path.exists() {
-        return Ok(Chosen { name: name_of(path), place: Place::at(path), reason: by.into() });
+        return Ok(Chosen { name: name_of(path), place: Place::at(path), reason: by.into(), scaling: None });
     }
     if asked.eq_ignore_ascii_case(STARTER) {
         return Ok(starter(by.into()));
     }
     let mut shelf = Shelf::open(&args.library, ui)?;
-    let nowhere = format!("there is no VAE `{asked}`: it is neither `{STARTER}` nor a file or folder");
+    // What lies in a folder goes before what was fetched, and a known name before the search for a hash.
+    let unknown = match find(&shelf.entries, asked, &shelf.index) {
+        Err(FindError::Unknown { .. }) => {
+            let registry = hub::registry(ui)?;
+            match registry.find(asked) {
+                Ok(entry) => return fetched(entry, &registry, by),
+                Err(unknown) => unknown,
+            }
+        }
+        _ => UnknownName::of(asked),
+    };
+    let nowhere = || {
+        let suggestion = unknown.suggestion().map(|suggestion| format!(" ({suggestion})")).unwrap_or_default();
+        format!("there is no VAE `{asked}`: it is neither `{STARTER}` nor a file or folder nor a known VAE{suggestion}")
+    };
     match shelf.find(asked, ui) {
         Ok(entry) => Ok(of_entry(entry, by.into())),
-        Err(error) => Err(error.context(nowhere)),
+        Err(error) => Err(error.context(nowhere())),
     }
+}
+
+/// A VAE of the registry, which must have been fetched.
+fn fetched(entry: &vaekit_hub::Entry, registry: &Registry, by: &str) -> Result<Chosen> {
+    let files = hub::open()?.locate(entry);
+    let files = files.ok_or_else(|| HubError::NotInstalled { name: entry.name.clone() }).of_kind(Kind::BadInput)?;
+    let weights = files.into_iter().filter(|file| file.is_weights).map(|file| file.path).collect();
+    // What vaekit knows of its own is in the checkpoint reader too; only a user knows the user's.
+    let scaling = entry.scaling().filter(|_| registry.is_users(entry));
+    let reason = format!("a known VAE, {by}");
+    Ok(Chosen { name: entry.name.clone(), place: Place::Checkpoint(weights), reason, scaling })
+}
+
+/// What the user's own registry says of a VAE that is remembered by its path.
+fn scaling_of(remembered: &Remembered, ui: &Ui) -> Option<String> {
+    let registry = hub::registry(ui).ok()?;
+    let chosen = fetched(registry.find(&remembered.vae).ok()?, &registry, "").ok()?;
+    chosen.scaling.filter(|_| chosen.place.paths() == remembered.paths)
 }
 
 /// An installed VAE.
@@ -157,13 +198,13 @@ pub fn of_entry(entry: &Entry, reason: String) -> Chosen {
         EntryKind::Model => Place::Model(entry.folder.clone()),
         _ => Place::Checkpoint(entry.paths()),
     };
-    Chosen { name: entry.stem().to_owned(), place, reason }
+    Chosen { name: entry.stem().to_owned(), place, reason, scaling: None }
 }
 
 /// The name of a file or folder for people.
 pub fn name_of(path: &Path) -> String {
-    // `.` and `..` have names too.
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    // `.` and `..` have names too; a link (the hub's cache is full of them) keeps its own.
+    let path = if path.file_name().is_some() { path.to_owned() } else { path.canonicalize().unwrap_or_default() };
     let stem = if path.is_dir() { path.file_name() } else { path.file_stem() };
     stem.unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }

@@ -13,6 +13,8 @@ pub enum Kind {
     Engine = 4,
     /// A conversion whose graphs do not compute what the checkpoint does.
     Verification = 5,
+    /// A hub that cannot be reached, or refuses.
+    Hub = 6,
     /// Ctrl-C.
     Interrupted = 130,
 }
@@ -61,6 +63,12 @@ impl<T, E: Into<anyhow::Error>> OfKind<T> for Result<T, E> {
 /// The kind of an error, if it was given one.
 pub fn kind_of(error: &anyhow::Error) -> Option<Kind> {
     error.downcast_ref::<Failure>().map(|failure| failure.kind)
+}
+
+/// The error of a type that another was made of, whether or not it was given a kind since.
+pub fn cause<E: fmt::Display + fmt::Debug + Send + Sync + 'static>(error: &anyhow::Error) -> Option<&E> {
+    let marked = || error.downcast_ref::<Failure>()?.error.downcast_ref::<E>();
+    error.downcast_ref::<E>().or_else(marked)
 }
 
 /// The process's exit code for an error: its kind's, else 1.

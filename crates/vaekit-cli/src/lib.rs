@@ -11,6 +11,7 @@ pub mod convert;
 pub mod engine;
 pub mod failure;
 pub mod files;
+pub mod hub;
 pub mod library;
 pub mod locate;
 pub mod made_by;
@@ -57,6 +58,14 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Vae(VaeCommand::Info(args)) => ui.print(&commands::vae::info::run(args, ui)?),
         Command::Vae(VaeCommand::Use(args)) => ui.print(&commands::vae::remember::run(args, ui)?),
         Command::Vae(VaeCommand::Which(args)) => ui.print(&commands::vae::which::run(args, ui)?),
+        Command::Vae(VaeCommand::Fetch(args)) => ui.print(&commands::vae::fetch::run(args, ui)?),
+        Command::Vae(VaeCommand::Path(args)) => ui.print(&commands::vae::path::run(args, ui)?),
+        Command::Vae(VaeCommand::Verify(args)) => {
+            let report = commands::vae::verify::run(args, ui)?;
+            ui.print(&report)?;
+            report.outcome()
+        }
+        Command::Vae(VaeCommand::Remove(args)) => ui.print(&commands::vae::remove::run(args, ui)?),
         Command::Cache(CacheCommand::List) => ui.print(&commands::cache::list()?),
         Command::Cache(CacheCommand::Clear { keys }) => ui.print(&commands::cache::clear(keys)?),
     })

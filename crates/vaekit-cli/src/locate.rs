@@ -30,7 +30,8 @@ pub fn open(chosen: &Chosen, args: &VaeArgs, ui: &Ui) -> Result<ModelFolder> {
         Place::Checkpoint(paths) => {
             let mut index = library::index()?;
             let of = args.choice.of.as_deref();
-            let checkpoint = checkpoint::open_indexed(paths, &args.checkpoint, of, false, &mut index, ui)?;
+            let options = args.checkpoint.clone().or_scaling(&chosen.scaling);
+            let checkpoint = checkpoint::open_indexed(paths, &options, of, false, &mut index, ui)?;
             cache::converted(&checkpoint, &chosen.name, ui)
         }
         Place::Model(path) => {

@@ -139,7 +139,7 @@ fn by_weights(made_by: &VaeId, shelf: &mut Shelf, ui: &Ui) -> Result<Option<Here
 fn by_known_weights(made_by: &VaeId, shelf: &Shelf) -> Result<Option<Here>> {
     let Some(wanted) = &made_by.weights_sha256 else { return Ok(None) };
     if made_by.name == STARTER && checkpoint::open_starter()?.weights_sha256()? == wanted {
-        let chosen = Chosen { name: STARTER.into(), place: Place::Starter, reason: String::new() };
+        let chosen = Chosen { name: STARTER.into(), place: Place::Starter, reason: String::new(), scaling: None };
         return Ok(Some(Here::Chosen(chosen)));
     }
     let is_it = |entry: &&Entry| shelf.known_weights(entry).is_some_and(|weights| weights.f32 == *wanted);

@@ -82,7 +82,9 @@ pub fn fits(manifest: &str, width: usize, height: usize, max_buffer: f64) -> Res
         let needs = format!("the {half}'s largest tensor takes {}", megabytes(largest));
         let (gpu, why) = match max_buffer {
             0.0 => (false, "there is no WebGPU adapter".to_owned()),
-            limit => (largest as f64 <= limit, format!("{needs}, a buffer of this adapter {}", megabytes(limit as u64))),
+            limit => {
+                (largest as f64 <= limit, format!("{needs}, a buffer of this adapter {}", megabytes(limit as u64)))
+            }
         };
         fits.push(Fit { half, engine: "webgpu", fits: gpu, why });
     }

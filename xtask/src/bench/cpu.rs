@@ -142,6 +142,17 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
     ui.print(&report)
 }
 
+/// A model folder of random weights, made unless it is there.
+pub(crate) fn converted(shape: Shape, ui: &Ui) -> Result<PathBuf> {
+    let folder = sh::target().join("bench");
+    let converted = folder.join(shape.to_string());
+    if !converted.join("vaekit.json").exists() {
+        ui.note(format_args!("making a {shape} of random weights and converting it"));
+        convert(shape, &random_vae::write(shape, &folder)?, &converted)?;
+    }
+    Ok(converted)
+}
+
 fn convert(shape: Shape, checkpoint: &Path, target: &Path) -> Result<Conversion> {
     let begin = Instant::now();
     let mut command = this_program()?;

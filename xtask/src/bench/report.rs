@@ -115,7 +115,7 @@ impl fmt::Display for Report {
     }
 }
 
-fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
@@ -126,12 +126,12 @@ fn median(values: &[f64]) -> f64 {
     }
 }
 
-fn megabytes(bytes: Option<u64>) -> String {
+pub(crate) fn megabytes(bytes: Option<u64>) -> String {
     bytes.map_or_else(|| "unknown".into(), |bytes| format!("{} MB", bytes / 1_000_000))
 }
 
 /// Processor, cores, system.
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = cpu
         .lines()

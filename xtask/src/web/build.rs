@@ -86,6 +86,8 @@ pub(crate) fn package(tract: bool, ui: &Ui) -> Result<()> {
             .input_path(wasm)
             .out_name("vaekit")
             .web(true)?
+            // The worker names the module's place, where bundlers see it.
+            .omit_default_module_path(true)
             .typescript(true)
             .remove_name_section(true)
             .remove_producers_section(true)

@@ -38,5 +38,5 @@ pub(crate) fn folder() -> PathBuf {
 }
 
 pub(crate) use build::package;
-pub(crate) use npm::{install, node};
+pub(crate) use npm::{install, node, npm};
 pub(crate) use toolchain::setup;

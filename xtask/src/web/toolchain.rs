@@ -119,7 +119,8 @@ fn debian_cargo() -> Command {
         command.env_remove(name);
     }
     command.env("RUSTC", "/usr/bin/rustc").env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", "wasm-ld");
-    command.env("CARGO_TARGET_DIR", sh::target().join("debian"))
+    command.env("CARGO_TARGET_DIR", sh::target().join("debian"));
+    command
 }
 
 fn rustflags(features: &[&str], with_atomics: bool) -> String {

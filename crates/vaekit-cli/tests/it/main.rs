@@ -2,10 +2,16 @@
 
 mod cache;
 mod choice;
+#[expect(dead_code, reason = "its own tests need more of it")]
+#[path = "../../../vaekit-hub/tests/it/fake_hub.rs"]
+mod fake_hub;
 mod fit;
+mod hub;
 mod kill;
 mod pictures;
 mod provenance;
+#[path = "../../../vaekit-hub/tests/it/server.rs"]
+mod server;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -34,8 +40,9 @@ impl Place {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vaekit"));
         command.args(arguments).current_dir(self.0.path()).env("VAEKIT_CACHE", shared_cache());
-        // Neither what the user has installed nor what is remembered.
+        // Neither what the user has installed and fetched nor what is remembered.
         command.env("VAEKIT_HOME", self.path(".home")).env_remove("VAEKIT_VAE_DIR");
+        command.env("HF_HOME", self.path("hf")).env("VAEKIT_REGISTRY", "").env_remove("HF_HUB_CACHE");
         command
     }
 

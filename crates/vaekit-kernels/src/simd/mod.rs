@@ -5,6 +5,7 @@
 
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 mod portable;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm;
@@ -94,6 +95,8 @@ pub struct Level(Set);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Set {
+    /// Not in a module of WebAssembly with SIMD, which is smaller by a quarter for it.
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2(x86::Avx2),
@@ -106,13 +109,12 @@ enum Set {
 }
 
 impl Level {
-    /// Plain Rust without intrinsics, on every processor.
-    pub const PORTABLE: Self = Self(Set::Portable);
-
-    /// Every level that this processor can run, the fastest last.
+    /// Every level that this processor can run, the fastest last. The first is plain Rust without intrinsics, but for modules
+    /// of WebAssembly that are built with SIMD.
     pub fn available() -> Vec<Self> {
         let levels = [
-            Some(Self::PORTABLE),
+            #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+            Some(Self(Set::Portable)),
             #[cfg(target_arch = "x86_64")]
             x86::Avx2::detect().map(|t| Self(Set::Avx2(t))),
             #[cfg(target_arch = "x86_64")]
@@ -128,12 +130,13 @@ impl Level {
     /// The fastest level of this processor.
     pub fn best() -> Self {
         static BEST: std::sync::OnceLock<Level> = std::sync::OnceLock::new();
-        *BEST.get_or_init(|| Self::available().pop().unwrap_or(Self::PORTABLE))
+        *BEST.get_or_init(|| Self::available().pop().expect("every processor has a level"))
     }
 
     /// The name of the instruction set, in lower case.
     pub fn name(self) -> &'static str {
         match self.0 {
+            #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
             Set::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => "avx2",
@@ -150,6 +153,7 @@ impl Level {
     #[inline]
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
+            #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
             Set::Portable => kernel.run(portable::Portable),
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(token) => token.run(kernel),

@@ -43,13 +43,13 @@ export function tractChoice(asked: number | undefined, notices: string[]): Choic
   return { engine: 'tract', simd: 'simd128', threads: 1, notices: [...notices, 'one thread: tract has no more in a browser'] };
 }
 
-/** Loads the module of a choice. */
+/** Loads the module of a choice. An isolated page has one for all it does, whatever the number of threads. */
 export async function instantiate({ engine, simd, threads }: Choice): Promise<Glue> {
-  const name = engine === 'tract' ? 'tract' : threads > 1 ? `${simd}-threads` : simd;
+  const name = engine === 'tract' ? 'tract' : self.crossOriginIsolated ? `${simd}-threads` : simd;
   const found = variant(name);
   const module = await compile(found);
   const exports = (await found.glue.default({ module_or_path: module })) as { memory: WebAssembly.Memory };
-  if (engine === 'cpu' && threads > 1) {
+  if (threads > 1) {
     const { memory } = exports;
     await startThreads(found.glue, { module, memory, variant: name }, threads);
   }

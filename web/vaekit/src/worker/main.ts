@@ -40,11 +40,13 @@ function failure(error: unknown): Failure {
   const { kind, message } = error as { kind?: string; message?: string };
   if (kind === 'unsupported') return { error: { kind: 'engine', message: message ?? '' }, fatal: false };
   if (kind) return { error: { kind: kind as VaekitError['kind'], message: message ?? '' }, fatal: false };
-  const isMemory = /memory|allocation/i.test(message ?? '');
-  return {
-    error: { kind: isMemory ? 'out-of-memory' : 'other', message: message ?? String(error) },
-    fatal: true,
-  };
+  // A panic comes with its words; without any, the module has ended itself because it got no memory.
+  if (error instanceof WebAssembly.RuntimeError && /unreachable/.test(error.message)) {
+    const reason = 'there was not enough memory; use a smaller picture';
+    return { error: { kind: 'out-of-memory', message: reason }, fatal: true };
+  }
+  const isMemory = error instanceof RangeError;
+  return { error: { kind: isMemory ? 'out-of-memory' : 'other', message: message ?? String(error) }, fatal: true };
 }
 
 /** The buffers and bitmaps of a reply, to be handed over rather than copied. */

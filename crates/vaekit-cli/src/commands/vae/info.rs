@@ -7,17 +7,29 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use vaekit::Scaling;
 use vaekit_checkpoint::{Sameness, WeightsHashes};
+use vaekit_hub::{Entry, HubError};
 use vaekit_library::{SHORT_HASH_DIGITS, Stamped};
 use vaekit_onnx::ModelFolder;
 
+use super::known::Known;
 use crate::args::{CheckpointArgs, ChoiceArgs, VaeInfoArgs};
-use crate::checkpoint;
 use crate::choose::{self, Chosen, Place};
-use crate::failure::{Kind, OfKind};
+use crate::failure::{self, Kind, OfKind};
 use crate::library::Shelf;
 use crate::ui::Ui;
+use crate::{checkpoint, hub};
 
-/// One VAE.
+/// All that is known of a VAE.
+#[derive(Debug, Serialize)]
+pub struct Info {
+    /// What the registry says, if it knows the VAE.
+    pub known: Option<Known>,
+    /// What its files say, if it is here.
+    #[serde(flatten)]
+    pub installed: Option<VaeInfo>,
+}
+
+/// One VAE that is here.
 #[derive(Debug, Serialize)]
 pub struct VaeInfo {
     /// Its name.
@@ -56,22 +68,47 @@ pub struct Same {
     pub weights: Sameness,
 }
 
-/// Finds a VAE and reads it.
+/// Finds a VAE, in the folders or in the registry, and reads it if it is here.
 ///
 /// # Errors
 /// [`Kind::BadInput`] if there is no such VAE, or it is none.
-pub fn run(args: &VaeInfoArgs, ui: &Ui) -> Result<VaeInfo> {
+pub fn run(args: &VaeInfoArgs, ui: &Ui) -> Result<Info> {
+    let (registry, hub) = (hub::registry(ui)?, hub::open()?);
+    let known = |entry: &Entry| Known::new(entry, &registry, &hub);
     let choice = ChoiceArgs { library: args.library.clone(), ..ChoiceArgs::default() };
-    let chosen = choose::resolve(&args.name, &choice, "asked for", ui)?;
+    let chosen = match choose::resolve(&args.name, &choice, "asked for", ui) {
+        Ok(chosen) => chosen,
+        Err(error) => {
+            let not_here = matches!(failure::cause(&error), Some(HubError::NotInstalled { .. }));
+            let entry = registry.find(&args.name).ok().filter(|_| not_here).ok_or(error)?;
+            return Ok(Info { known: Some(known(entry)), installed: None });
+        }
+    };
+    // A file of the same name may be another VAE: what was fetched is known, anything else by its hash.
+    let fetched = registry.find(&chosen.name).ok().map(known).filter(|known| known.is_at(chosen.place.paths()));
+    if fetched.as_ref().is_some_and(|fetched| !fetched.runs) {
+        return Ok(Info { known: fetched, installed: None });
+    }
+    let installed = read(&chosen, args, ui)?;
+    let of_hash = || {
+        let hashes = installed.files.iter().filter_map(|file| file.sha256.as_deref());
+        hashes.filter_map(|sha256| registry.of_content(sha256)).map(known).next()
+    };
+    Ok(Info { known: fetched.or_else(of_hash), installed: Some(installed) })
+}
+
+/// Reads a VAE that is here.
+fn read(chosen: &Chosen, args: &VaeInfoArgs, ui: &Ui) -> Result<VaeInfo> {
     let mut shelf = Shelf::open(&args.library, ui)?;
     let mut info = match &chosen.place {
         Place::Starter => {
             let starter = checkpoint::open_starter()?;
             let weights = starter.vae.weights_hashes()?;
-            of_checkpoint(&chosen, &starter, Vec::new(), weights)
+            of_checkpoint(chosen, &starter, Vec::new(), weights)
         }
         Place::Checkpoint(paths) => {
-            let opened = checkpoint::open_indexed(paths, &CheckpointArgs::default(), None, true, &mut shelf.index, ui)?;
+            let options = CheckpointArgs::default().or_scaling(&chosen.scaling);
+            let opened = checkpoint::open_indexed(paths, &options, None, true, &mut shelf.index, ui)?;
             let stamped = |path: &PathBuf| Stamped::new(path).with_context(|| path.display().to_string());
             let stamps = paths.iter().map(stamped).collect::<Result<Vec<_>>>().of_kind(Kind::BadInput)?;
             let weights = match shelf.index.known_weights(&stamps) {
@@ -83,9 +120,9 @@ pub fn run(args: &VaeInfoArgs, ui: &Ui) -> Result<VaeInfo> {
                 let sha256 = shelf.index.sha256(&file).of_kind(Kind::BadInput)?;
                 files.push(FileInfo { path: file.path, size: Some(file.size), sha256: Some(sha256) });
             }
-            of_checkpoint(&chosen, &opened, files, weights)
+            of_checkpoint(chosen, &opened, files, weights)
         }
-        Place::Model(path) => of_model(&chosen, &ModelFolder::open(path).of_kind(Kind::BadInput)?),
+        Place::Model(path) => of_model(chosen, &ModelFolder::open(path).of_kind(Kind::BadInput)?),
     };
     if let Some(weights) = &info.weights {
         let others =
@@ -134,6 +171,17 @@ fn of_model(chosen: &Chosen, folder: &ModelFolder) -> VaeInfo {
         scaling_source: source.map_or("config.json".into(), |source| source.scaling.clone()),
         weights: source.map(|source| WeightsHashes::exact(&source.weights_sha256)),
         same: Vec::new(),
+    }
+}
+
+impl fmt::Display for Info {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.known, &self.installed) {
+            (Some(known), Some(installed)) => write!(f, "{known}\n{installed}"),
+            (Some(known), None) => known.fmt(f),
+            (None, Some(installed)) => installed.fmt(f),
+            (None, None) => Ok(()),
+        }
     }
 }
 

@@ -9,8 +9,10 @@ use serde::Serialize;
 use vaekit_checkpoint::Sameness;
 use vaekit_library::{Entry, Kind, SHORT_HASH_DIGITS};
 
+use super::known::Known;
 use crate::args::VaeListArgs;
 use crate::checkpoint::STARTER;
+use crate::hub;
 use crate::library::Shelf;
 use crate::ui::Ui;
 
@@ -21,8 +23,12 @@ pub struct VaeList {
     pub folders: Vec<PathBuf>,
     /// What is remembered by `vaekit vae use`.
     pub default: Option<String>,
-    /// The VAEs.
+    /// The VAEs in them.
     pub vaes: Vec<Listed>,
+    /// The VAEs that can be fetched or have been.
+    pub known: Vec<Known>,
+    /// The file of the user's own registry, whether or not there is one.
+    pub registry: Option<PathBuf>,
     /// For people: the folders, or how to name one.
     #[serde(skip)]
     pub advice: String,
@@ -78,7 +84,12 @@ pub fn run(args: &VaeListArgs, ui: &Ui) -> Result<VaeList> {
     };
     let default = crate::library::remembered()?.map(|remembered| remembered.vae);
     let advice = shelf.where_to_look();
+    let (registry, hub) = (hub::registry(ui)?, hub::open()?);
+    let known = registry.entries().iter().map(|entry| Known::new(entry, &registry, &hub));
+    let known = known.filter(|known| known.fetched.is_some() || !args.installed).collect();
     Ok(VaeList {
+        known,
+        registry: hub::users_registry(),
         default,
         advice,
         vaes: shelf.entries.iter().zip(copies).map(listed).collect(),
@@ -163,10 +174,36 @@ impl fmt::Display for VaeList {
             0 => writeln!(f, "nothing else is installed: {}", self.advice)?,
             n => writeln!(f, "{n} installed {}", self.advice)?,
         }
-        match &self.default {
-            Some(default) => writeln!(f, "* default: {default}, remembered by `vaekit vae use`"),
-            None => Ok(()),
+        if let Some(default) = &self.default {
+            writeln!(f, "* default: {default}, remembered by `vaekit vae use`")?;
         }
+        self.fmt_known(f)
+    }
+}
+
+impl VaeList {
+    fn fmt_known(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.known.is_empty() {
+            return Ok(());
+        }
+        let width =
+            |text: &dyn Fn(&Known) -> String| self.known.iter().map(|known| text(known).len()).max().unwrap_or(0);
+        let models = |known: &Known| known.entry.models.join(", ");
+        let (names, purposes) = (width(&|known| known.entry.name.clone()), width(&models));
+        let all_fetched = self.known.iter().all(|known| known.fetched.is_some());
+        let heading =
+            if all_fetched { "fetched from the hub:" } else { "known, to be fetched with `vaekit vae fetch NAME`:" };
+        writeln!(f, "\n{heading}")?;
+        for known in &self.known {
+            let marked = if self.default.as_deref() == Some(&known.entry.name) { "*" } else { " " };
+            let (name, size, state) = (&known.entry.name, known.size(), known.state());
+            let line = format!("{marked} {name:<names$}  {:<purposes$}  {size:>9}  {state}", models(known));
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        if let Some(registry) = &self.registry {
+            writeln!(f, "`vaekit vae info NAME` says what one is good for; add your own in {}", registry.display())?;
+        }
+        Ok(())
     }
 }
 

@@ -24,7 +24,7 @@ pub fn run(args: &VaeWhichArgs, ui: &Ui) -> Result<VaeWhich> {
 
 impl fmt::Display for VaeWhich {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Chosen { name, place, reason } = &self.0;
+        let Chosen { name, place, reason, .. } = &self.0;
         write!(f, "{name}: {reason}")?;
         for path in place.paths() {
             write!(f, "\n  {}", path.display())?;
