@@ -95,7 +95,6 @@ for (const name of ['chromium', 'firefox']) {
       await tab.setInputFiles('#pick', file('broken.png', Buffer.from('no picture')));
       await tab.waitForFunction((problem) => document.querySelector(problem)?.textContent.includes('broken.png'), PROBLEM);
       await shoot(tab, `${name}-problem`);
-      await tab.click('#sample');
       await roundTrip(tab);
       assert.equal(await tab.locator(PROBLEM).count(), 0);
       await done();

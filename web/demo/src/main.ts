@@ -1,5 +1,7 @@
 import './styles/index.css';
 
+import { devices } from 'vaekit';
+
 import type { App, View } from './app';
 import { byId, el } from './dom';
 import { Engine } from './engine';
@@ -10,8 +12,9 @@ import type { Model } from './models/model';
 import { workOffline } from './offline';
 import { byPath, type Given, takeFiles } from './parts/drop';
 import { Lane } from './parts/job';
-import type { PictureFile } from './picture';
+import { type PictureFile, readPicture } from './picture';
 import { SAMPLE } from './sample';
+import { settings } from './settings';
 import { Signal } from './signal';
 import { Compare } from './views/compare';
 import { showEngine } from './views/engine-line';
@@ -54,6 +57,8 @@ async function take(given: Given): Promise<void> {
       return;
     }
     if (found.kind === 'picture') {
+      // What is no picture must not take the place of one.
+      await readPicture(found.file, settings.value.longestSide);
       if (router.current === models) router.go('roundtrip');
       app.picture.value = found.file;
     } else {
@@ -102,4 +107,10 @@ app.library.models.watch((all) => choice.replaceChildren(...all.map(({ id, name 
 app.library.chosen.watch(({ id }) => (choice.value = id));
 
 await app.library.load();
-void workOffline();
+void workOffline(async () => {
+  await devices();
+  const { signal } = new AbortController();
+  await app.engineLane.run(async () => {
+    if (!app.engine.info.value) await app.engine.vae(app.library.chosen.value, { signal, onProgress: () => {} });
+  }, signal);
+});

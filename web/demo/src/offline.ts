@@ -7,9 +7,10 @@ for (const event of ['pointerdown', 'keydown', 'drop']) addEventListener(event, 
 
 /**
  * Makes the page work offline. Where the host does not send the headers that threads need, the service worker adds them from
- * the next load on: that load happens by itself, once, if nobody has touched the page yet.
+ * the next load on: that load happens by itself, once, if nobody has touched the page yet. `warmUp` fetches what depends on
+ * the browser, past the service worker, which keeps it.
  */
-export async function workOffline(): Promise<void> {
+export async function workOffline(warmUp: () => Promise<void>): Promise<void> {
   if (!import.meta.env.PROD || !('serviceWorker' in navigator)) return;
   const status = byId('offline', HTMLElement);
   try {
@@ -21,6 +22,7 @@ export async function workOffline(): Promise<void> {
       location.reload();
       return;
     }
+    await warmUp();
     status.textContent = registration.waiting ? 'A new version comes with the next visit.' : 'Ready to work offline.';
     if (!crossOriginIsolated) status.textContent += ' Reload the page to compute with all threads.';
   } catch {

@@ -11,7 +11,18 @@ export interface Work {
 
 /** What takes turns, such as the engine: each piece of work waits for the one before. */
 export class Lane {
-  last: Promise<unknown> = Promise.resolve();
+  #last: Promise<unknown> = Promise.resolve();
+
+  /** Does `work` when it is its turn, or not at all if `signal` comes before. */
+  run<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    const before = this.#last;
+    const done = Promise.race([before, aborted(signal)]).then(() => {
+      signal.throwIfAborted();
+      return work();
+    });
+    this.#last = Promise.allSettled([before, done]);
+    return done;
+  }
 }
 
 /** Shows work in `root`: its stage and time left, a cancel button, and what went wrong. */
@@ -52,15 +63,11 @@ export class Job {
     const mine = new AbortController();
     const { signal } = mine;
     this.#current = mine;
-    const before = this.lane.last;
-    const done = (async () => {
-      this.#report({ stage: 'Waiting for its turn', done: 0, total: 0 });
-      await Promise.race([before, aborted(signal)]);
-      signal.throwIfAborted();
+    this.#report({ stage: 'Waiting for its turn', done: 0, total: 0 });
+    const done = this.lane.run(() => {
       this.#problem.hidden = true;
       return work({ signal, onProgress: (progress) => !signal.aborted && this.#report(progress) });
-    })();
-    this.lane.last = Promise.allSettled([before, done]);
+    }, signal);
     const show = setTimeout(() => (this.#running.hidden = this.#current !== mine), this.quick ? 300 : 0);
     try {
       return await done;

@@ -53,6 +53,7 @@ export class RoundTrip implements View {
   /** Decodes a file of latents. */
   open(latents: File): void {
     this.#file = latents;
+    this.#clear();
     this.#domain.value = '';
     this.#describe(`${latents.name}, ${bytes(latents.size)}`);
     void this.run();
@@ -63,6 +64,7 @@ export class RoundTrip implements View {
     const result = await this.job.run((work) => (file ? this.#decodeFile(file, work) : this.#roundTrip(work)));
     if (!result) return;
     this.#result = result;
+    byId('starter-note', HTMLElement).hidden = !this.app.library.chosen.value.builtin;
     announce(`Decoded by ${result.vae.info.name}`);
   }
 
