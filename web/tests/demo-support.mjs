@@ -42,16 +42,17 @@ export async function serveHub(files) {
 const NO_HUB = 'http://127.0.0.1:9';
 
 /** A fresh profile on `url`; `done` fails if the page said an error meanwhile. */
-export async function visit(browser, url, { hub = NO_HUB, serviceWorker = true, ...options } = {}) {
+export async function visit(browser, url, { hub = NO_HUB, serviceWorker = true, reloads = true, ...options } = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
   context.setDefaultTimeout(30_000);
   await context.addInitScript(
-    ({ hub, serviceWorker }) => {
+    ({ hub, serviceWorker, reloads }) => {
       if (location.protocol !== 'http:') return;
       if (!localStorage.getItem('vaekit-settings')) localStorage.setItem('vaekit-settings', JSON.stringify({ hub }));
+      if (!reloads) sessionStorage.setItem('vaekit-reloaded', 'yes');
       if (!serviceWorker) delete Navigator.prototype.serviceWorker;
     },
-    { hub, serviceWorker },
+    { hub, serviceWorker, reloads },
   );
   const tab = await context.newPage();
   const errors = [];

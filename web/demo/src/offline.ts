@@ -13,18 +13,21 @@ for (const event of ['pointerdown', 'keydown', 'drop']) addEventListener(event, 
 export async function workOffline(warmUp: () => Promise<void>): Promise<void> {
   if (!import.meta.env.PROD || !('serviceWorker' in navigator)) return;
   const status = byId('offline', HTMLElement);
+  // A page that the worker answered for, and that is still not isolated, never will be.
+  const isolatesNext = !crossOriginIsolated && !navigator.serviceWorker.controller;
   try {
     const registration = await navigator.serviceWorker.register('./sw.js');
     await navigator.serviceWorker.ready;
     await controlled();
-    if (!crossOriginIsolated && !touched && !sessionStorage.getItem(RELOADED)) {
+    if (isolatesNext && !touched && !sessionStorage.getItem(RELOADED)) {
       sessionStorage.setItem(RELOADED, 'yes');
       location.reload();
       return;
     }
     await warmUp();
-    status.textContent = registration.waiting ? 'A new version comes with the next visit.' : 'Ready to work offline.';
-    if (!crossOriginIsolated) status.textContent += ' Reload the page to compute with all threads.';
+    if (isolatesNext) status.textContent = 'Reload once to compute with all threads and to work offline.';
+    else if (registration.waiting) status.textContent = 'A new version comes with the next visit.';
+    else status.textContent = 'Ready to work offline.';
   } catch {
     status.textContent = 'This visit cannot be kept for offline use.';
   }
