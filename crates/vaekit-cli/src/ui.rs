@@ -79,9 +79,9 @@ impl Ui {
 
     /// A bar for bytes that come from elsewhere, whose number may become known later; on a terminal only.
     pub fn transfer(&self, label: &str) -> ProgressBar {
-        let style = "{msg:28!} {wide_bar:.cyan/dim} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}  {eta} left";
+        let template = "{msg:28!} {wide_bar:.cyan/dim} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}  {eta} left";
         let bar = ProgressBar::with_draw_target(None, self.target());
-        bar.with_style(self::style(style)).with_message(label.to_owned())
+        bar.with_style(style(template)).with_message(label.to_owned())
     }
 
     /// A spinner for work of unknown length, on a terminal only.
