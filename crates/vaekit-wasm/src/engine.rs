@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use ndarray::{ArrayView4, ArrayViewMut4};
-use vaekit::{Engine, Failure, Half, Observer, RunError, RunFuture, Session};
+use vaekit::Session;
 use vaekit_onnx::{Files, ModelFile, ReadSeek};
 
 use crate::blob::Watched;
@@ -61,7 +60,7 @@ fn failed(kind: Kind, path: &Path, reason: impl std::fmt::Display) -> Error {
 fn session(file: Watched<Box<dyn ReadSeek + '_>>, model: &ModelFile) -> Result<Box<dyn Session>, Error> {
     let opened = vaekit_cpu::CpuSession::open(file, &vaekit_cpu::Options::default());
     match opened {
-        Ok(session) => Ok(Box::new(Bounded { session, half: model.half })),
+        Ok(session) => Ok(Box::new(crate::bounded::Bounded { session, half: model.half })),
         Err(error) if error.is_unsupported() => Err(failed(Kind::Unsupported, &model.path, error)),
         Err(error) => Err(failed(Kind::BadInput, &model.path, error)),
     }
@@ -76,39 +75,5 @@ fn session(mut file: Watched<Box<dyn ReadSeek + '_>>, model: &ModelFile) -> Resu
         Ok(session) => Ok(Box::new(session)),
         Err(error @ vaekit_tract::OpenError::Unsupported { .. }) => Err(failed(Kind::Engine, &model.path, error)),
         Err(error) => Err(failed(Kind::BadInput, &model.path, error)),
-    }
-}
-
-/// A session that knows before a run whether its memory can be had.
-#[cfg(feature = "cpu")]
-struct Bounded {
-    session: vaekit_cpu::CpuSession,
-    half: Half,
-}
-
-#[cfg(feature = "cpu")]
-impl Session for Bounded {
-    fn engine(&self) -> &Engine {
-        self.session.engine()
-    }
-
-    fn run<'a>(
-        &'a mut self,
-        input: ArrayView4<'a, f32>,
-        output: ArrayViewMut4<'a, f32>,
-        observer: &'a mut dyn Observer,
-    ) -> RunFuture<'a> {
-        let (_, c, h, w) = input.dim();
-        let needed = self.session.run_bytes([c, h, w]) as u64;
-        if needed > MAX_MEMORY {
-            let failure = Failure::OutOfMemory(format!(
-                "the {} would need {} MB, and WebAssembly can address 4 GiB; use a smaller picture",
-                self.half,
-                needed / 1_000_000
-            ));
-            let error = RunError::new(self.engine(), input.shape(), failure);
-            return Box::pin(std::future::ready(Err(error)));
-        }
-        self.session.run(input, output, observer)
     }
 }

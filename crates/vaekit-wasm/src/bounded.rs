@@ -1,0 +1,39 @@
+//! Runs that cannot fit are refused before they begin.
+
+use ndarray::{ArrayView4, ArrayViewMut4};
+use vaekit::{Engine, Failure, Half, Observer, RunError, RunFuture, Session};
+use vaekit_cpu::CpuSession;
+
+use crate::engine::MAX_MEMORY;
+
+/// A session that knows before a run whether its memory can be had.
+pub(crate) struct Bounded {
+    pub(crate) session: CpuSession,
+    pub(crate) half: Half,
+}
+
+impl Session for Bounded {
+    fn engine(&self) -> &Engine {
+        self.session.engine()
+    }
+
+    fn run<'a>(
+        &'a mut self,
+        input: ArrayView4<'a, f32>,
+        output: ArrayViewMut4<'a, f32>,
+        observer: &'a mut dyn Observer,
+    ) -> RunFuture<'a> {
+        let (_, c, h, w) = input.dim();
+        let needed = self.session.run_bytes([c, h, w]) as u64;
+        if needed > MAX_MEMORY {
+            let failure = Failure::OutOfMemory(format!(
+                "the {} would need {} MB, and WebAssembly can address 4 GiB; use a smaller picture",
+                self.half,
+                needed / 1_000_000
+            ));
+            let error = RunError::new(self.engine(), input.shape(), failure);
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        self.session.run(input, output, observer)
+    }
+}
