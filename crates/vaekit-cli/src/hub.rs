@@ -20,9 +20,11 @@ pub const VARIABLE: &str = "VAEKIT_REGISTRY";
 /// [`Kind::BadInput`] if the user's registry cannot be read.
 pub fn registry(ui: &Ui) -> Result<Registry> {
     let Some(path) = users_registry() else { return Ok(Registry::builtin()) };
-    let is_named = std::env::var_os(VARIABLE).is_some();
     let text = match fs::read_to_string(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => return Ok(Registry::builtin()),
+        // One that is named must be there.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && std::env::var_os(VARIABLE).is_none() => {
+            return Ok(Registry::builtin());
+        }
         text => text.with_context(|| format!("cannot read the registry {}", path.display())).of_kind(Kind::BadInput)?,
     };
     let users = Registry::parse(&text).with_context(|| format!("the registry {}", path.display()));
@@ -33,12 +35,13 @@ pub fn registry(ui: &Ui) -> Result<Registry> {
     Ok(registry)
 }
 
-/// Where a user's own registry is, or would be: the file of [`VARIABLE`], else one in the system's folder for configuration.
+/// Where a user's own registry is, or would be: the file of [`VARIABLE`] (none if that is empty), else one in the system's
+/// folder for configuration.
 pub fn users_registry() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
-        return Some(path.into());
+    match std::env::var_os(VARIABLE) {
+        Some(path) => (!path.is_empty()).then(|| path.into()),
+        None => Some(etcetera::choose_base_strategy().ok()?.config_dir().join("vaekit").join("registry.toml")),
     }
-    Some(etcetera::choose_base_strategy().ok()?.config_dir().join("vaekit").join("registry.toml"))
 }
 
 /// The hub that the environment names. Nothing is asked yet.
