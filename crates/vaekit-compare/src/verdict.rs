@@ -454,10 +454,12 @@ impl Teller<'_> {
         let scaling =
             self.comparison.variants[variant].latents.scaling.as_ref().map_or_else(String::new, ToString::to_string);
         let consequence = if *deviation > 1.0 { "flat and washed out" } else { "harsh and burnt out" };
-        let few = if *deviation < 1.0 {
-            " Drawings and plain grounds deviate less than photographs, so try some."
-        } else {
-            ""
+        let few = match deviation {
+            _ if self.comparison.pictures.len() < ENOUGH => {
+                " A few pictures may deviate so much by themselves: try more."
+            }
+            ..1.0 => " Drawings and plain grounds deviate less than photographs: try some.",
+            _ => "",
         };
         match fits {
             Some(fit) => {
