@@ -29,9 +29,9 @@ impl std::fmt::Display for Remark {
 
 /// High frequencies below which pictures look soft.
 const SOFT: f64 = 0.85;
-/// High frequencies that did not come from the original, as a share of the original's energy, above which texture was made up.
-/// Of `n` independent values with the original's energy, 0.36 come back where the correlation is 0.8.
-const INVENTED: f64 = 0.36;
+/// Energy of high frequencies that did not come from the original, over the original's, above which texture was made up: what
+/// is left where half of the original came back in its place and all of its energy is there.
+const INVENTED: f64 = 0.75;
 
 /// Remarks on the mean over all pictures; empty where nothing is notable.
 pub(crate) fn character(comparison: &Comparison, variant: usize) -> Vec<Remark> {

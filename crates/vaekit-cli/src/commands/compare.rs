@@ -188,7 +188,7 @@ impl std::fmt::Display for CompareReport {
                 write!(f, " {mean:>14}")?;
             }
             let memory =
-                variant.peak_memory_bytes.map_or_else(|| "-".into(), |bytes| format!("{} MB", bytes / 1_000_000));
+                variant.peak_memory_bytes.map_or_else(|| "-".into(), |bytes| format!("{:.0} MB", bytes as f64 / 1e6));
             writeln!(f, " {:>12.2} {memory:>9}", self.comparison.seconds_per_megapixel(index))?;
         }
         writeln!(f, "\n{}", self.verdict.text)?;
