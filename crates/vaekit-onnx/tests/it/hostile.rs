@@ -124,8 +124,8 @@ fn configs_that_describe_no_network_are_refused() {
         ),
         (
             r#""block_out_channels":[4,4]"#,
-            r#""block_out_channels":[4,1000000000000]"#,
-            expect!["the manifest's config has block_out_channels = 1000000000000, expected 1 to 65536"],
+            r#""block_out_channels":[4,1000000000]"#,
+            expect!["the manifest's config has block_out_channels = 1000000000, expected 1 to 65536"],
         ),
         (
             r#""num_blocks":[1,1]"#,
