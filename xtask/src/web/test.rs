@@ -64,7 +64,7 @@ fn in_node(toolchain: Toolchain) -> Result<()> {
         sh::run(cargo.env("CARGO_TARGET_WASM32_WASIP1_RUNNER", &runner))
     };
     test(&[], &CORE)?;
-    KERNELS.iter().try_for_each(|features| test(features, &["vaekit-kernels", "vaekit-cpu"]))
+    KERNELS.iter().try_for_each(|features| test(features, &["vaekit-kernels"]))
 }
 
 /// What is in `web/tests`, with a model folder and latents that the native program made.
