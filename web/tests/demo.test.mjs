@@ -30,7 +30,18 @@ for (const name of ['chromium', 'firefox']) {
       await server?.close();
     });
 
-    test('one click encodes and decodes the sample, on threads', async () => {
+    // Firefox's driver loses a chosen file in one run of twenty or so: there a test may fail once.
+    const attempt = (title, run) =>
+      test(title, async () => {
+        try {
+          await run();
+        } catch (error) {
+          if (name !== 'firefox') throw error;
+          await run();
+        }
+      });
+
+    attempt('one click encodes and decodes the sample, on threads', async () => {
       const { tab, done } = await visit(browser, server.url);
       await roundTrip(tab);
       const psnr = parseFloat(await figure(tab, 'roundtrip-facts', 'PSNR'));
@@ -42,7 +53,7 @@ for (const name of ['chromium', 'firefox']) {
       await done();
     });
 
-    test('without isolation it computes on one thread and says so', async () => {
+    attempt('without isolation it computes on one thread and says so', async () => {
       const plain = await servePage({ isolated: false });
       // The service worker would add the headers.
       const { tab, done } = await visit(browser, plain.url, { serviceWorker: false });
@@ -55,7 +66,7 @@ for (const name of ['chromium', 'firefox']) {
       await plain.close();
     });
 
-    test('works offline after the first visit, isolated even where the host sends no headers', async () => {
+    attempt('works offline after the first visit, isolated even where the host sends no headers', async () => {
       const plain = await servePage({ isolated: false });
       // WebDriver BiDi loses a tab of Firefox that isolates itself: there the test reloads it.
       const { tab, done } = await visit(browser, plain.url, { reloads: name === 'chromium' });
@@ -72,7 +83,7 @@ for (const name of ['chromium', 'firefox']) {
       await done();
     });
 
-    test('cancel stops the work and the page works on', async () => {
+    attempt('cancel stops the work and the page works on', async () => {
       const { tab, done } = await visit(browser, server.url);
       await roundTrip(tab);
       await tab.selectOption('#longest-side', '16384');
@@ -86,7 +97,7 @@ for (const name of ['chromium', 'firefox']) {
       await done();
     });
 
-    test('files that are no VAE say what is wrong, and the page works on', async () => {
+    attempt('files that are no VAE say what is wrong, and the page works on', async () => {
       const { tab, done } = await visit(browser, server.url);
       for (const bad of ['empty.safetensors', 'huge-header.safetensors', 'malicious.ckpt', 'missing-tensor.safetensors', 'truncated.safetensors']) {
         await tab.setInputFiles('#pick', await fixture(`bad/${bad}`));
@@ -105,7 +116,7 @@ for (const name of ['chromium', 'firefox']) {
       await done();
     });
 
-    test('the playground follows its sliders', async () => {
+    attempt('the playground follows its sliders', async () => {
       const { tab, done } = await visit(browser, server.url);
       await go(tab, 'playground');
       const psnr = async () => parseFloat(await figure(tab, 'playground-facts', 'PSNR'));
@@ -122,7 +133,7 @@ for (const name of ['chromium', 'firefox']) {
       await done();
     });
 
-    test('two VAEs are compared', async () => {
+    attempt('two VAEs are compared', async () => {
       const { tab, done } = await visit(browser, server.url);
       await go(tab, 'compare');
       await tab.selectOption('#longest-side', '256');
@@ -137,7 +148,7 @@ for (const name of ['chromium', 'firefox']) {
       await done();
     });
 
-    test('a VAE comes from the hub, is kept, and goes', async () => {
+    attempt('a VAE comes from the hub, is kept, and goes', async () => {
       const weights = await readFile(join(fixtures, 'kl-ldm-ckpt/model.ckpt'));
       const hub = await serveHub({ 'WarriorMama777/OrangeMixs/resolve/main/VAEs/orangemix.vae.pt': weights });
       const { tab, done } = await visit(browser, `${server.url}#models`, { hub: hub.url });
