@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(found, [Region { x: 50, y: 30, width: 8, height: 8 }, Region { x: 2, y: 2, width: 8, height: 8 }]);
         let few = pick(&map, (height, width), 8, 99, 0.5);
         assert!(few.iter().enumerate().all(|(i, a)| few[i + 1..].iter().all(|b| !a.overlaps(b))));
-        assert_eq!(pick(&vec![0.0; 4], (2, 2), 8, 3, 0.5), []);
-        assert_eq!(pick(&vec![1.0; 4], (2, 2), 8, 3, 0.5), [Region { x: 0, y: 0, width: 2, height: 2 }]);
+        assert_eq!(pick(&[0.0; 4], (2, 2), 8, 3, 0.5), []);
+        assert_eq!(pick(&[1.0; 4], (2, 2), 8, 3, 0.5), [Region { x: 0, y: 0, width: 2, height: 2 }]);
     }
 }
