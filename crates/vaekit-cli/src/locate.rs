@@ -20,9 +20,7 @@ use crate::ui::Ui;
 /// model that is converted already.
 pub fn locate(args: &VaeArgs, ui: &Ui) -> Result<ModelFolder> {
     let path = Path::new(&args.vae);
-    let options = args.checkpoint.config.is_some() || args.checkpoint.scaling.is_some();
     if args.vae == STARTER && !path.exists() {
-        ensure_unneeded(options, STARTER, "has its own")?;
         return cached(&checkpoint::open_starter()?, STARTER, args.precision, ui);
     }
     let metadata = path.metadata().with_context(|| {
@@ -33,7 +31,8 @@ pub fn locate(args: &VaeArgs, ui: &Ui) -> Result<ModelFolder> {
         (true, Some(weights)) => converted(&weights, name_of(path), args, ui),
         (false, _) if !has_extension(path, "onnx") => converted(path, name_of(path), args, ui),
         _ => {
-            ensure_unneeded(options, &args.vae, "is converted already")?;
+            let options = args.checkpoint.config.is_some() || args.checkpoint.scaling.is_some();
+            ensure_unneeded(options, &args.vae)?;
             let folder = ModelFolder::open(path).of_kind(Kind::BadInput)?;
             ensure_precision(&folder, args)?;
             Ok(folder)
@@ -64,9 +63,9 @@ pub(crate) fn diffusers_weights(folder: &Path) -> Option<PathBuf> {
     names.map(|name| folder.join(name)).into_iter().find(|path| path.is_file())
 }
 
-fn ensure_unneeded(options: bool, vae: &str, reason: &str) -> Result<()> {
+fn ensure_unneeded(options: bool, vae: &str) -> Result<()> {
     let check = || -> Result<()> {
-        ensure!(!options, "--config and --scaling are for checkpoints, and {vae} {reason}");
+        ensure!(!options, "--config and --scaling are for checkpoints, and {vae} is converted already");
         Ok(())
     };
     check().of_kind(Kind::Usage)

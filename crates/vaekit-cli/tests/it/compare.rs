@@ -118,7 +118,6 @@ fn what_cannot_be_compared_is_said_before_any_work() {
     fails(&["nothing.png"], 3, &["nothing.png"]);
     fails(&["in.png", "--vae", "nowhere"], 3, &["nowhere"]);
     fails(&["in.png", "--vae", "starter,engine=onnx"], 2, &["engine=onnx"]);
-    fails(&["in.png", "--vae", "starter,scaling=flux1"], 2, &["starter has its own"]);
     fails(&["in.png", "--vae", "starter,engine=tract,provider=cuda"], 2, &["cuda", "tract"]);
     fails(
         &["in.png", "--vae", &format!("{},precision=fp16", fixture("tae-original/taesd_encoder.pth"))],
