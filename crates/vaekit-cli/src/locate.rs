@@ -27,7 +27,10 @@ pub fn locate(args: &VaeArgs, ui: &Ui) -> Result<ModelFolder> {
 pub fn open(chosen: &Chosen, args: &VaeArgs, ui: &Ui) -> Result<ModelFolder> {
     let precision = args.precision.map_or(Precision::Fp32, Precision::from);
     match &chosen.place {
-        Place::Starter => cache::converted(&checkpoint::open_starter()?, &chosen.name, precision, ui),
+        Place::Starter => {
+            ensure_no_options(&args.checkpoint, &chosen.name).of_kind(Kind::Usage)?;
+            cache::converted(&checkpoint::open_starter()?, &chosen.name, precision, ui)
+        }
         Place::Checkpoint(paths) => {
             let mut index = library::index()?;
             let of = args.choice.of.as_deref();
@@ -46,7 +49,7 @@ pub fn open(chosen: &Chosen, args: &VaeArgs, ui: &Ui) -> Result<ModelFolder> {
 
 fn ensure_no_options(args: &CheckpointArgs, vae: &str) -> Result<()> {
     let given = args.config.is_some() || args.scaling.is_some();
-    ensure!(!given, "--config and --scaling are for checkpoints, and {vae} is converted already");
+    ensure!(!given, "--config and --scaling are for checkpoints that do not say it themselves, and {vae} does");
     Ok(())
 }
 
