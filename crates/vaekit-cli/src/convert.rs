@@ -81,8 +81,7 @@ pub fn convert(conversion: &Conversion<'_>, target: &Path, ui: &Ui) -> Result<Co
         }
     };
     let export = export.named(name);
-    let mut writer = FolderWriter::create(target, &export)?;
-    let _sweep = Sweep::on_interrupt(writer.temporary());
+    let (mut writer, _sweep) = Sweep::over(|| FolderWriter::create(target, &export), |writer| writer.temporary())?;
     let mut verified = Vec::new();
     for half in halves() {
         let bar = ui.bar(&format!("writing the {half}"), 0);

@@ -90,8 +90,8 @@ impl Decodings {
     /// # Errors
     /// If there is no place for temporary files.
     pub fn new() -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("vaekit-").tempdir().context("no place for temporary files")?;
-        let sweep = Sweep::on_interrupt(folder.path());
+        let make = || tempfile::Builder::new().prefix("vaekit-").tempdir();
+        let (folder, sweep) = Sweep::over(make, |folder| folder.path()).context("no place for temporary files")?;
         Ok(Decodings { folder, _sweep: sweep })
     }
 

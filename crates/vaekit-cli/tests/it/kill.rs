@@ -32,18 +32,22 @@ fn a_killed_conversion_leaves_nothing_or_all() {
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_sweeps_up_and_exits_with_130() {
+fn signals_sweep_up_and_exit_with_130() {
     use std::process::Command;
-    let place = Place::new();
     let checkpoint = fixture("kl-diffusers/diffusion_pytorch_model.safetensors");
-    // Verification takes long enough to be interrupted in.
-    let mut child = place.command(&["convert", &checkpoint, "-o", "out", "--verify", "--quiet"]).spawn().unwrap();
-    let begin = Instant::now();
-    while std::fs::read_dir(place.path(".")).unwrap().next().is_none() && begin.elapsed() < Duration::from_secs(10) {
-        sleep(Duration::from_millis(1));
+    for signal in ["-INT", "-TERM"] {
+        let place = Place::new();
+        // Verification takes long enough to be interrupted in.
+        let mut child = place.command(&["convert", &checkpoint, "-o", "out", "--verify", "--quiet"]).spawn().unwrap();
+        let begin = Instant::now();
+        while std::fs::read_dir(place.path(".")).unwrap().next().is_none() && begin.elapsed() < Duration::from_secs(10)
+        {
+            sleep(Duration::from_millis(1));
+        }
+        Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        let left: Vec<_> =
+            std::fs::read_dir(place.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.is_empty(), "{left:?}");
     }
-    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    let left: Vec<_> = std::fs::read_dir(place.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(left.is_empty(), "{left:?}");
 }

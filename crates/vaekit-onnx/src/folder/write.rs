@@ -98,7 +98,8 @@ impl<'a> FolderWriter<'a> {
     /// [`FolderError`].
     pub fn write_half(&mut self, half: Half, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf, FolderError> {
         let folder = self.path().join(half_folder(half));
-        fs::create_dir_all(&folder).doing("make the folder", &folder)?;
+        // Not with the folders above it: what an interrupted program has removed shall not come back.
+        fs::create_dir(&folder).doing("make the folder", &folder)?;
 
         let path = folder.join(MODEL);
         let file = File::create(&path).doing("create", &path)?;
