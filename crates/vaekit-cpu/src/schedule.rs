@@ -232,8 +232,7 @@ impl Scheduler {
                 Operand { affine: Some(Scales::Norm(self.schedule.norms.len() - 1)), ..Operand::plain(*input) }
             }
             OpKind::Affine { scale, offset } => {
-                let scales = Scales::Fixed { scale: scale.to_bits(), offset: offset.to_bits() };
-                Operand { affine: Some(scales), ..Operand::plain(*input) }
+                Operand { affine: Some(Scales::Fixed { scale, offset }), ..Operand::plain(*input) }
             }
             _ => Operand::plain(value),
         }

@@ -171,7 +171,11 @@ impl CpuSession {
         let Kept { memory, slots, .. } = kept;
         let place = |value: usize| memory.places[value].ok_or("a value has no place");
         let context = Context { level: self.level, norms: &self.schedule.norms, workspace: &self.workspace };
-        let first = place(0)?;
+        let (first, last) = (place(0)?, place(self.schedule.output)?);
+        let shape = [last.shape.channels, last.shape.height, last.shape.width];
+        if output.shape() != shape {
+            return Err(format!("the output has shape {:?}, but {shape:?} was computed", output.shape()).into());
+        }
         let planar = input.as_standard_layout();
         let planar = planar.as_slice().ok_or("the input has no standard layout")?;
         self.threads.run(|| pack(first.shape, planar, &mut slots[first.slot][..first.shape.blocks()]));
@@ -194,11 +198,6 @@ impl CpuSession {
             moments[step.output] = sums;
             slots[to.slot] = out;
             progress.done = progress.done.saturating_add(macs);
-        }
-        let last = place(self.schedule.output)?;
-        let shape = [last.shape.channels, last.shape.height, last.shape.width];
-        if output.shape() != shape {
-            return Err(format!("the output has shape {:?}, but {shape:?} was computed", output.shape()).into());
         }
         let planar = output.as_slice_mut().ok_or("the output has no standard layout")?;
         let blocks = &slots[last.slot][..last.shape.blocks()];

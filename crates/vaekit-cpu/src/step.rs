@@ -51,7 +51,7 @@ pub(crate) enum Function {
 }
 
 /// A value, and what is done to it as it is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Operand {
     pub(crate) value: Value,
     /// A scale and a shift for each channel.
@@ -61,12 +61,12 @@ pub(crate) struct Operand {
 }
 
 /// Where scales and shifts come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Scales {
     /// The network's n-th normalisation.
     Norm(usize),
-    /// The same for each channel: factor and offset, as bits.
-    Fixed { scale: u32, offset: u32 },
+    /// The same for each channel.
+    Fixed { scale: f32, offset: f32 },
 }
 
 /// A finished value.
@@ -98,10 +98,7 @@ impl Operand {
                     None => norm.affine(&Moments::of(context.level, image.view)),
                 })
             }
-            Some(Scales::Fixed { scale, offset }) => {
-                let all = |bits| vec![f32::from_bits(bits); channels];
-                Some(Affine::new(&all(scale), &all(offset)))
-            }
+            Some(Scales::Fixed { scale, offset }) => Some(Affine::new(&vec![scale; channels], &vec![offset; channels])),
             None if self.silu => Some(Affine::new(&vec![1.0; channels], &vec![0.0; channels])),
             None => None,
         }

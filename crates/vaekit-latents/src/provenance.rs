@@ -89,6 +89,12 @@ impl Provenance {
     /// The key of the metadata entry or text chunk.
     pub const KEY: &str = "vaekit";
 
+    /// The size that was noted, for an image of `size` (height, width): nothing if padding it to `multiple` does not give that.
+    pub fn size_before_padding(&self, (height, width): (usize, usize), multiple: usize) -> Option<ImageSize> {
+        let pads = |noted: usize, side: usize| noted > 0 && noted <= side && side - noted < multiple;
+        self.image_size.filter(|size| pads(size.height, height) && pads(size.width, width))
+    }
+
     /// One line of JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("strings and numbers always serialise")

@@ -2,9 +2,6 @@
 
 use js_sys::{Float32Array, Function, Map, Uint8Array};
 use ndarray::Array4;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 use vaekit::{Domain, Half, Images, LOGVAR_RANGE, Latents, Posterior, Scaling};
 use vaekit_latents::{ImageSize, Provenance, ReadOptions, VaeId};
@@ -144,7 +141,7 @@ impl Vae {
             }
         };
         let latents = js::to_latents(data, &shape, domain)?;
-        self.run(latents, options.crop_to, observe).await
+        self.run(latents, options.crop_to, &Provenance::default(), observe).await
     }
 
     /// Decodes a file of latents; as [`decode`](Self::decode). What encoding padded is taken off again.
@@ -163,8 +160,7 @@ impl Vae {
         let provenance = file.provenance.clone().unwrap_or_default();
         self.check_fit(&name, &provenance)?;
         let latents = file.into_latents().map_err(|error| Error::new(Kind::BadInput, format!("{name}: {error}")))?;
-        let crop_to = options.crop_to.or_else(|| self.padded_from(&latents, &provenance));
-        self.run(latents, crop_to, observe).await
+        self.run(latents, options.crop_to, &provenance, observe).await
     }
 }
 
@@ -173,6 +169,7 @@ impl Vae {
         &mut self,
         latents: Latents,
         crop_to: Option<ImageSize>,
+        provenance: &Provenance,
         observe: Function,
     ) -> Result<JsValue, JsValue> {
         let n = latents.data.dim().0;
@@ -180,8 +177,10 @@ impl Vae {
             return Err(Error::new(Kind::BadInput, format!("there are {n} latents, expected one at a time")).into());
         }
         let mut images = self.vae.decode_with(latents, &mut Asking(observe)).await.map_err(Error::from)?;
+        let (tall, wide) = images.size();
+        let multiple = self.vae.config().latents.image_multiple();
+        let crop_to = crop_to.or_else(|| provenance.size_before_padding((tall, wide), multiple));
         if let Some(ImageSize { width, height }) = crop_to {
-            let (tall, wide) = images.size();
             images = images.cropped(height.clamp(1, tall), width.clamp(1, wide));
         }
         let (height, width) = images.size();
@@ -209,16 +208,6 @@ impl Vae {
             )),
             None => Ok(()),
         }
-    }
-
-    /// The size that was noted at encoding, if it is one that pads to these latents.
-    fn padded_from(&self, latents: &Latents, provenance: &Provenance) -> Option<ImageSize> {
-        let space = &self.vae.config().latents;
-        let (_, c, h, w) = latents.data.dim();
-        let packed = if space.packed && c == 4 * space.channels { 2 } else { 1 };
-        let side = |latent: usize| latent * packed * space.downsample_factor;
-        let pads = |pixels: usize, side: usize| pixels > 0 && pixels <= side && side - pixels < space.image_multiple();
-        provenance.image_size.filter(|size| pads(size.width, side(w)) && pads(size.height, side(h)))
     }
 }
 
@@ -300,12 +289,7 @@ pub(crate) fn images(rgba: &[u8], width: usize, height: usize) -> Result<Images,
 
 /// The mean, or the draw that `vaekit encode --sample --seed` makes of one picture.
 fn draw(posterior: &Posterior, options: &EncodeOptions) -> Latents {
-    if !options.sample {
-        return posterior.mode();
-    }
-    let mut random = ChaCha8Rng::seed_from_u64(options.seed);
-    let noise = Array4::from_shape_simple_fn(posterior.mean().dim(), || StandardNormal.sample(&mut random));
-    posterior.sample(noise.view())
+    if options.sample { posterior.draw(options.seed, 0) } else { posterior.mode() }
 }
 
 /// `{ mean, std, kl }`, or undefined where there is no variance.

@@ -270,6 +270,17 @@ mod tests {
         LatentSpace { channels: 4, downsample_factor: 8, native: Domain::Raw, scaling, packed }
     }
 
+    #[test]
+    fn latents_fit_where_channels_and_scaling_do() {
+        let sd1 = space(Some(Scaling::factor(0.18215)));
+        let sdxl = space(Some(Scaling::factor(0.13025)));
+        let sd3 = LatentSpace { channels: 16, ..space(None) };
+        assert_eq!(sd1.misfit(&sd1), None);
+        assert_eq!(sd1.misfit(&space(None)), None);
+        assert_eq!(sdxl.misfit(&sd1).unwrap(), "its scaling is 0.13025, not 0.18215");
+        assert_eq!(sd3.misfit(&sd1).unwrap(), "its latents have 16 channels, not 4");
+    }
+
     fn scalings() -> impl Strategy<Value = Scaling> {
         let values = |n| (prop::collection::vec(-3.0..3.0f64, n), prop::collection::vec(0.2..9.0f64, n));
         prop_oneof![

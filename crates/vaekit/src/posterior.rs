@@ -1,6 +1,9 @@
 //! What an encoder says about an image: a diagonal Gaussian over latents.
 
 use ndarray::{Array4, ArrayView4, Axis, Slice, Zip};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
 
 use crate::latent_space::{Domain, Latents};
 
@@ -67,6 +70,15 @@ impl Posterior {
             });
         }
         latents
+    }
+
+    /// A draw whose noise depends on the seed and the stream alone, and is the same on every machine: ChaCha with 8 rounds, and
+    /// rand_distr's standard normal distribution.
+    pub fn draw(&self, seed: u64, stream: u64) -> Latents {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        random.set_stream(stream);
+        let noise = Array4::from_shape_simple_fn(self.mean().dim(), || StandardNormal.sample(&mut random));
+        self.sample(noise.view())
     }
 
     /// Kullback-Leibler divergence from the standard normal distribution for each image, summed over its latents (nats).

@@ -1,8 +1,12 @@
 //! `cargo xtask web test`: wasm in Node, and the package in real browsers.
 
-use std::process::Command;
+use std::ffi::OsStr;
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use vaekit_cli::args::{Cli, Command};
+use vaekit_cli::commands;
 use vaekit_cli::ui::Ui;
 
 use super::toolchain::{BROWSER, Toolchain, WASI};
@@ -84,31 +88,30 @@ fn in_browsers(ui: &Ui) -> Result<()> {
 }
 
 /// The native program's answers: a model folder of the starter VAE, the sample's latents, and what they decode to.
-fn expectations(folder: &std::path::Path) -> Result<()> {
+fn expectations(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder)?;
-    let root = sh::root();
-    let vaekit = |arguments: &[&std::ffi::OsStr]| -> Result<()> {
-        let mut command: Command = sh::cargo();
-        command.args(["run", "--quiet", "--package", "vaekit-cli", "--"]).args(arguments).arg("--quiet");
-        sh::run(&mut command)
-    };
-    let (model, latents) = (folder.join("starter"), folder.join("latents.npy"));
-    let (image, photo) = (folder.join("image.png"), root.join("models/samples/astronaut.png"));
-    let checkpoint = root.join("models/starter/diffusion_pytorch_model.safetensors");
-    vaekit(&["convert".as_ref(), checkpoint.as_ref(), "-o".as_ref(), model.as_ref()])?;
-    let vae = ["--vae".as_ref(), model.as_os_str()];
-    vaekit(&["encode".as_ref(), vae[0], vae[1], photo.as_ref(), "-o".as_ref(), latents.as_ref()])?;
-    let dump = folder.join("image.npy");
-    vaekit(&[
-        "decode".as_ref(),
-        vae[0],
-        vae[1],
-        latents.as_ref(),
-        "--latents".as_ref(),
-        "raw".as_ref(),
-        "-o".as_ref(),
-        image.as_ref(),
-        "--dump".as_ref(),
-        dump.as_ref(),
-    ])
+    let models = sh::root().join("models");
+    let checkpoint = models.join("starter").join("diffusion_pytorch_model.safetensors");
+    let photo = models.join("samples").join("astronaut.png");
+    let [model, latents, image, dump] =
+        ["starter", "latents.npy", "image.png", "image.npy"].map(|name| folder.join(name));
+    let [checkpoint, photo, model, latents, image, dump] =
+        [&checkpoint, &photo, &model, &latents, &image, &dump].map(|path| path.as_os_str());
+    let word = OsStr::new;
+    vaekit(&[word("convert"), checkpoint, word("-o"), model])?;
+    vaekit(&[word("encode"), word("--vae"), model, photo, word("-o"), latents])?;
+    let raw = [word("--latents"), word("raw"), word("-o"), image, word("--dump"), dump];
+    vaekit(&[&[word("decode"), word("--vae"), model, latents], &raw[..]].concat())
+}
+
+/// The program in this process: another package's binary would have its dependencies built with other features.
+fn vaekit(arguments: &[&OsStr]) -> Result<()> {
+    let cli = Cli::try_parse_from([&[OsStr::new("vaekit")], arguments].concat())?;
+    let ui = Ui::quiet();
+    match &cli.command {
+        Command::Convert(args) => commands::convert::run(args, &ui).map(drop),
+        Command::Encode(args) => commands::encode::run(args, &ui).map(drop),
+        Command::Decode(args) => commands::decode::run(args, &ui).map(drop),
+        other => bail!("{other:?} is not needed here"),
+    }
 }

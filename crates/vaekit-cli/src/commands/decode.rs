@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use ndarray::{Axis, Slice, concatenate};
 use serde::Serialize;
-use vaekit::{Domain, Half, Images, LatentSpace, Latents, block_on};
+use vaekit::{Domain, Half, Images, Latents, block_on};
 use vaekit_latents::{Format, ImageSize, LatentFile, Precision, Provenance, ReadOptions};
 use vaekit_onnx::ModelFolder;
 
@@ -168,7 +168,7 @@ fn check_fit(provenance: &Provenance, folder: &ModelFolder) -> Result<()> {
     let Some(made_by) = &provenance.vae else { return Ok(()) };
     let Some(theirs) = &made_by.latents else { return Ok(()) };
     let ours = &folder.config().latents;
-    if let Some(reason) = misfit(theirs, ours) {
+    if let Some(reason) = theirs.misfit(ours) {
         bail!(
             "it was made by the VAE `{}` and does not fit `{}`: {reason}; decode it with --vae {}, or with --force all the same",
             made_by.name,
@@ -179,35 +179,11 @@ fn check_fit(provenance: &Provenance, folder: &ModelFolder) -> Result<()> {
     Ok(())
 }
 
-/// Why latents of one space are none of another. A scaling that is not known is no reason.
-fn misfit(theirs: &LatentSpace, ours: &LatentSpace) -> Option<String> {
-    if theirs.channels != ours.channels {
-        return Some(format!("its latents have {} channels, not {}", theirs.channels, ours.channels));
-    }
-    if theirs.downsample_factor != ours.downsample_factor {
-        return Some(format!("its factor is {}, not {}", theirs.downsample_factor, ours.downsample_factor));
-    }
-    match (&theirs.scaling, &ours.scaling) {
-        (Some(theirs), Some(ours)) if theirs != ours => Some(format!("its scaling is {theirs}, not {ours}")),
-        _ => None,
-    }
-}
-
-/// Takes off what encoding padded, if the size that was noted is one that pads to this.
+/// Takes off what encoding padded.
 fn cropped_back(images: Images, provenance: &Provenance, multiple: usize) -> Images {
-    let (height, width) = images.size();
-    match provenance.image_size {
-        Some(ImageSize { width: wide, height: tall })
-            if tall > 0
-                && wide > 0
-                && tall <= height
-                && wide <= width
-                && height - tall < multiple
-                && width - wide < multiple =>
-        {
-            images.cropped(tall, wide)
-        }
-        _ => images,
+    match provenance.size_before_padding(images.size(), multiple) {
+        Some(ImageSize { width, height }) => images.cropped(height, width),
+        None => images,
     }
 }
 
@@ -240,21 +216,6 @@ impl std::fmt::Display for DecodeReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vaekit::Scaling;
-
-    fn space(channels: usize, scaling: Option<Scaling>) -> LatentSpace {
-        LatentSpace { channels, downsample_factor: 8, native: Domain::Raw, scaling, packed: false }
-    }
-
-    #[test]
-    fn latents_fit_where_channels_and_scaling_do() {
-        let sd1 = space(4, Some(Scaling::factor(0.18215)));
-        let sdxl = space(4, Some(Scaling::factor(0.13025)));
-        assert_eq!(misfit(&sd1, &sd1), None);
-        assert_eq!(misfit(&sd1, &space(4, None)), None);
-        assert_eq!(misfit(&sdxl, &sd1).unwrap(), "its scaling is 0.13025, not 0.18215");
-        assert_eq!(misfit(&space(16, None), &sd1).unwrap(), "its latents have 16 channels, not 4");
-    }
 
     #[test]
     fn only_padding_is_cropped() {

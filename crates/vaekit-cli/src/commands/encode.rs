@@ -4,10 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use ndarray::Array4;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, StandardNormal};
 use serde::Serialize;
 use vaekit::{Domain, Half, Images, Latents, Posterior, block_on};
 use vaekit_latents::{Format, Precision, Provenance};
@@ -119,13 +115,7 @@ impl<'a> Item<'a> {
 
 /// The mean, or a draw whose noise depends on the seed and the picture's place in the call alone.
 fn draw(posterior: &Posterior, args: &EncodeArgs, index: usize) -> Latents {
-    if !args.sample {
-        return posterior.mode();
-    }
-    let mut random = ChaCha8Rng::seed_from_u64(args.seed);
-    random.set_stream(index as u64);
-    let noise = Array4::from_shape_simple_fn(posterior.mean().dim(), || StandardNormal.sample(&mut random));
-    posterior.sample(noise.view())
+    if args.sample { posterior.draw(args.seed, index as u64) } else { posterior.mode() }
 }
 
 fn drawn(args: &EncodeArgs) -> vaekit_latents::Posterior {
