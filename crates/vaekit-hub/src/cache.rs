@@ -4,7 +4,7 @@
 //! models--OWNER--NAME/blobs/ETAG               the contents
 //! models--OWNER--NAME/blobs/ETAG.incomplete    what has come so far
 //! models--OWNER--NAME/refs/main                the commit that a branch was at
-//! models--OWNER--NAME/snapshots/COMMIT/PATH    a link to its blob, or a copy where links are not to be had
+//! models--OWNER--NAME/snapshots/COMMIT/PATH    a link to its blob, or the file itself where links are not to be had
 //! .locks/models--OWNER--NAME/ETAG.lock         held while a blob is fetched
 //! ```
 //!
@@ -71,7 +71,8 @@ impl RepositoryFolder {
         self.path.join("blobs").join(format!("{etag}.incomplete"))
     }
 
-    fn pointer(&self, commit: &Commit, path: &FilePath) -> PathBuf {
+    /// Where a snapshot's file is, or would be.
+    pub(crate) fn pointer(&self, commit: &Commit, path: &FilePath) -> PathBuf {
         let snapshot = self.path.join("snapshots").join(commit.as_str());
         path.segments().fold(snapshot, |folder, segment| folder.join(segment))
     }
@@ -126,8 +127,26 @@ impl RepositoryFolder {
         }
         let up = path.segments().map(|_| "..").collect::<PathBuf>();
         let relative = up.join("..").join("blobs").join(etag.as_str());
-        link(&self.blob(etag), &relative, &pointer, symlink).at("make", &pointer)?;
+        let blob = self.blob(etag);
+        let linked = symlink(&relative, &pointer);
+        linked.or_else(|_| self.place(&blob, &pointer)).at("make", &pointer)?;
         Ok(pointer)
+    }
+
+    /// What a link would do where there is none: Windows lets only developers and administrators make links, other file
+    /// systems have none. As with Hugging Face's own programs the blob becomes the snapshot's file; one that other snapshots
+    /// link to gets a second name, or is copied.
+    fn place(&self, blob: &Path, pointer: &Path) -> io::Result<()> {
+        if !self.is_pointed_to(&blob.canonicalize()?) {
+            return fs::rename(blob, pointer);
+        }
+        fs::hard_link(blob, pointer).or_else(|_| {
+            let folder = pointer.parent().unwrap_or(Path::new("."));
+            let mut copy = temporary(folder)?;
+            io::copy(&mut File::open(blob)?, &mut copy)?;
+            copy.persist(pointer)?;
+            Ok(())
+        })
     }
 
     /// Takes away this path's files in all snapshots, the blobs that nothing else points to, and empty folders. Gives the
@@ -181,23 +200,7 @@ pub(crate) fn stated_hash(pointer: &Path) -> Option<ContentHash> {
     pointer.canonicalize().ok()?.file_name()?.to_str()?.parse().ok()
 }
 
-/// A symbolic link as other programs make it; else a second name for the same bytes, else a copy (Windows lets only
-/// developers and administrators make links, other file systems have none).
-fn link(
-    blob: &Path,
-    relative: &Path,
-    pointer: &Path,
-    symlink: impl Fn(&Path, &Path) -> io::Result<()>,
-) -> io::Result<()> {
-    symlink(relative, pointer).or_else(|_| fs::hard_link(blob, pointer)).or_else(|_| {
-        let folder = pointer.parent().unwrap_or(Path::new("."));
-        let mut copy = temporary(folder)?;
-        io::copy(&mut File::open(blob)?, &mut copy)?;
-        copy.persist(pointer)?;
-        Ok(())
-    })
-}
-
+/// A symbolic link to a file, as other programs make it.
 #[cfg(unix)]
 fn symlink(target: &Path, link: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(target, link)
@@ -279,14 +282,31 @@ mod tests {
     }
 
     #[test]
-    fn without_links_a_file_is_linked_hard_or_copied() {
+    fn without_links_the_blob_becomes_the_file_unless_others_need_it() {
         let root = tempfile::tempdir().unwrap();
-        let (blob, pointer) = (root.path().join("blob"), root.path().join("pointer"));
+        let repository = folder(root.path());
+        let etag = "aaaa".parse().unwrap();
+        let pointer = |commit: &str| {
+            let pointer = repository.pointer(&commit.parse().unwrap(), &"a.safetensors".parse().unwrap());
+            create_parent(&pointer).unwrap();
+            pointer
+        };
+        let blob = repository.blob(&etag);
         fs::write(&blob, b"12345").unwrap();
-        let refused = |_: &Path, _: &Path| Err(io::ErrorKind::PermissionDenied.into());
-        link(&blob, Path::new("blob"), &pointer, refused).unwrap();
-        assert_eq!(fs::read(&pointer).unwrap(), b"12345");
-        assert!(!pointer.is_symlink());
+        repository.place(&blob, &pointer(COMMIT)).unwrap();
+        assert!(!blob.exists() && !pointer(COMMIT).is_symlink());
+        assert_eq!(fs::read(pointer(COMMIT)).unwrap(), b"12345");
+        assert_eq!(repository.remove(&"a.safetensors".parse().unwrap()).unwrap(), 5);
+        assert!(!repository.path.exists());
+
+        #[cfg(unix)]
+        {
+            let repository = folder(root.path());
+            add(&repository, COMMIT, "a.safetensors", "aaaa");
+            repository.place(&blob, &pointer(OTHER)).unwrap();
+            assert!(blob.exists() && pointer(COMMIT).is_file());
+            assert_eq!(fs::read(pointer(OTHER)).unwrap(), b"12345");
+        }
     }
 
     #[test]

@@ -168,7 +168,7 @@ impl Client {
                 request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.secret()));
             }
             let request = request.body(()).map_err(|_| self.bad_address(&address))?;
-            let response = self.agent.run(request).map_err(passing)?;
+            let response = self.agent.run(request).map_err(|error| passing(&url, error))?;
             for (name, value) in response.headers() {
                 seen.insert(name, value.clone());
             }
@@ -230,8 +230,12 @@ impl Client {
 }
 
 /// A failure below HTTP: names, connections, TLS, silence.
-fn passing(error: ureq::Error) -> Failure {
-    Failure::Passing { reason: error.to_string().to_lowercase(), pause: None }
+fn passing(url: &Uri, error: ureq::Error) -> Failure {
+    let reason = match error {
+        ureq::Error::Io(error) => error.to_string(),
+        error => error.to_string(),
+    };
+    Failure::Passing { reason: format!("no connection to {} ({})", origin(url), reason.to_lowercase()), pause: None }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -50,7 +50,7 @@ pub struct Entry {
     pub revision: Revision,
     /// Its files: the weights, in one file or an encoder's and a decoder's, and perhaps diffusers' `config.json`.
     pub files: Vec<RemoteFile>,
-    /// Where else the same bytes are published, so that they are found if another program has fetched them.
+    /// Where else the same weights are published, so that they are found if another program has fetched them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub copies: Vec<PublishedCopy>,
 }
@@ -76,7 +76,7 @@ impl RemoteFile {
     }
 }
 
-/// The weights of an [`Entry`] of one file, byte for byte, somewhere else.
+/// The weights of an [`Entry`] of one file, somewhere else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PublishedCopy {
@@ -84,6 +84,10 @@ pub struct PublishedCopy {
     pub repository: Repository,
     /// The path there.
     pub path: FilePath,
+    /// Its sha256 if it is another file, of another format or precision. Such a one is recognised, but not used in place of
+    /// the entry's; without it the copy has the same bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<ContentHash>,
 }
 
 /// The networks that the registry knows, by the names of diffusers' classes where there is one.
@@ -161,6 +165,12 @@ impl Entry {
         Some(self.shift_factor.map_or_else(|| factor.to_string(), |shift| format!("{factor},{shift}")))
     }
 
+    /// The sha256 of its weights, as far as they are known: of its own files, then of copies that are other files.
+    pub(crate) fn weights_sha256(&self) -> impl Iterator<Item = &ContentHash> {
+        let own = self.files.iter().filter(|file| file.is_weights()).filter_map(|file| file.sha256.as_ref());
+        own.chain(self.copies.iter().filter_map(|copy| copy.sha256.as_ref()))
+    }
+
     /// Where a file of this entry is fetched from.
     pub fn place(&self, file: &RemoteFile) -> Place {
         Place { repository: self.repository.clone(), revision: self.revision.clone(), path: file.path.clone() }
@@ -180,8 +190,7 @@ impl Entry {
         ensure(statistics[0] == statistics[1], "latents_mean and latents_std go together")?;
         let per_channel = statistics[0].is_none_or(|n| n == self.latent_channels);
         ensure(per_channel, "latents_mean has not as many numbers as latent_channels")?;
-        let needs_factor = self.scaling_factor.is_some() || (self.shift_factor.is_none() && statistics[0].is_none());
-        ensure(needs_factor, "a shift or statistics go with a scaling_factor")?;
+        ensure(self.scaling_factor.is_some() || self.shift_factor.is_none(), "a shift goes with a scaling_factor")?;
 
         let weights = self.files.iter().filter(|file| file.is_weights()).count();
         ensure((1..=2).contains(&weights), "files hold one file of weights, or an encoder's and a decoder's")?;

@@ -98,7 +98,11 @@ pub enum HubError {
         pause: Duration,
     },
     /// The network is not to be used.
-    #[error("{place} is not here, and HF_HUB_OFFLINE is set: unset it to fetch, or copy the file into {}", .cache.display())]
+    #[error(
+        "{place} is not here, and HF_HUB_OFFLINE is set: unset it to fetch, or copy the folder {} of another machine's hub cache into {}",
+        .place.repository.folder(),
+        .cache.display()
+    )]
     Offline {
         /// What is missing.
         place: Place,

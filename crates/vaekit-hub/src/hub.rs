@@ -187,7 +187,7 @@ impl Hub {
         let folder = self.cache.repository(&entry.repository);
         let own =
             folder.of_revision(&entry.revision, &file.path).into_iter().filter(|path| self.fits(file, path, false));
-        let copies = entry.copies.iter();
+        let copies = entry.copies.iter().filter(|copy| copy.sha256.is_none());
         let others = copies.flat_map(|copy| self.cache.repository(&copy.repository).of_any_revision(&copy.path));
         let same =
             folder.of_any_revision(&file.path).into_iter().chain(others).filter(|path| self.fits(file, path, true));

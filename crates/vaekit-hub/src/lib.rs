@@ -43,5 +43,5 @@ pub use event::Event;
 pub use hash::{ContentHash, NotAHash};
 pub use hub::{CheckedFile, Hub, LocalFile, OnChange};
 pub use place::{BadPlace, Commit, Etag, FilePath, Place, Repository, Revision};
-pub use registry::{Registry, RegistryError, UnknownName};
+pub use registry::{MIN_HASH_DIGITS, Registry, RegistryError, UnknownName};
 pub use settings::{Patience, Proxy, Settings, SettingsError, Token};

@@ -4,10 +4,13 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use crate::entry::{Entry, RemoteFile, canonical};
+use crate::entry::{Entry, canonical};
 
 /// The registry that vaekit carries, `models/registry.toml`.
 const BUILTIN: &str = include_str!("../../../models/registry.toml");
+
+/// Fewest digits that are taken for the beginning of a hash.
+pub const MIN_HASH_DIGITS: usize = 6;
 
 /// VAEs by name.
 #[derive(Clone, Debug)]
@@ -148,7 +151,8 @@ impl Registry {
         &self.overridden
     }
 
-    /// The VAE of a name, an alias, or a repository that holds one VAE only.
+    /// The VAE of a name, an alias, a repository that holds one VAE only, or the first digits of a file's sha256,
+    /// [`MIN_HASH_DIGITS`] at least, as long as they are one VAE's only.
     ///
     /// # Errors
     /// [`UnknownName`], with names like it.
@@ -158,18 +162,19 @@ impl Registry {
         by(&|entry| canonical(&entry.name) == wanted)
             .or_else(|| by(&|entry| entry.names().any(|name| canonical(name) == wanted)))
             .or_else(|| self.of_repository(name))
+            .or_else(|| self.of_content(name))
             .ok_or_else(|| UnknownName { name: name.into(), similar: self.similar(&wanted) })
     }
 
-    /// The VAE that has a file of this sha256.
-    pub fn of_content(&self, sha256: &str) -> Option<&Entry> {
-        let is_it = |file: &RemoteFile| file.sha256.as_ref().is_some_and(|hash| hash.as_str() == sha256);
-        self.entries.iter().find(|entry| entry.files.iter().filter(|file| file.is_weights()).any(is_it))
+    /// The one VAE that has a file of weights whose sha256 begins with these digits, [`MIN_HASH_DIGITS`] at least.
+    pub fn of_content(&self, digits: &str) -> Option<&Entry> {
+        let digits = digits.to_ascii_lowercase();
+        let is_it = |entry: &&Entry| entry.weights_sha256().any(|hash| hash.as_str().starts_with(&digits));
+        only(self.entries.iter().filter(is_it)).filter(|_| digits.len() >= MIN_HASH_DIGITS)
     }
 
     fn of_repository(&self, name: &str) -> Option<&Entry> {
-        let mut of = self.entries.iter().filter(|entry| entry.repository.as_str().eq_ignore_ascii_case(name));
-        of.next().filter(|_| of.next().is_none())
+        only(self.entries.iter().filter(|entry| entry.repository.as_str().eq_ignore_ascii_case(name)))
     }
 
     /// At most three names that look like `wanted`, one for each VAE, the most alike first.
@@ -190,6 +195,11 @@ impl Registry {
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
         ranked.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
     }
+}
+
+/// The item, if there is one and no other.
+fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
+    items.next().filter(|_| items.next().is_none())
 }
 
 #[cfg(test)]
@@ -266,6 +276,18 @@ files = [{ path = "mine.safetensors" }]
         for name in ["mine", "MINE", "my vae", "my_vae.pt", "My-VAE", "me/mine"] {
             assert!(registry.find(name).is_ok(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_hash_is_a_name_too() {
+        let registry = Registry::builtin();
+        let found = |digits: &str| registry.find(digits).map(|entry| entry.name.as_str());
+        let mse = Ok("vae-ft-mse-840000-ema-pruned");
+        // As the web UI shows it; of the .ckpt; in whole.
+        assert_eq!(found("735E4C3A44"), mse);
+        assert_eq!(found("c6a580b13a"), mse);
+        assert_eq!(found("735e4c3a447a3255760d7f86845f09f937809baa529c17370d83e4c3758f3c75"), mse);
+        assert!(found("735e4").is_err() && found("0000000000").is_err());
     }
 
     #[test]

@@ -170,9 +170,10 @@ impl Settings {
     }
 }
 
-/// `~/x` in the home folder, anything else as it is.
+/// `~/x` in the home folder (`~\x` on Windows), anything else as it is.
 fn expand(value: &str, home: Option<&Path>) -> PathBuf {
-    match (value.strip_prefix("~/"), home) {
+    let in_home = value.strip_prefix('~').and_then(|rest| rest.strip_prefix(std::path::is_separator));
+    match (in_home, home) {
         (Some(rest), Some(home)) => home.join(rest),
         _ => PathBuf::from(value),
     }

@@ -48,10 +48,15 @@ fn a_published_copy_is_found() {
     entry.copies = vec![vaekit_hub::PublishedCopy {
         repository: "you/yours".parse().unwrap(),
         path: "vae/copy.safetensors".parse().unwrap(),
+        sha256: None,
     }];
     assert!(offline(&fake).locate(&entry).is_none());
     let file = lay(&fake, "you/yours", "vae/copy.safetensors", &weights());
     assert_eq!(offline(&fake).locate(&entry).unwrap()[0].path, file);
+    // One in another format is known, but no substitute.
+    let other =
+        vaekit_hub::PublishedCopy { sha256: Some(sha256(b"other").parse().unwrap()), ..entry.copies[0].clone() };
+    assert!(offline(&fake).locate(&Entry { copies: vec![other], ..entry.clone() }).is_none());
     fs::write(&file, b"another size").unwrap();
     assert!(offline(&fake).locate(&entry).is_none());
 }

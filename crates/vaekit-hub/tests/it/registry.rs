@@ -9,7 +9,7 @@ fn each_scaling_is_the_checkpoint_readers() {
     let registry = Registry::builtin();
     for entry in registry.entries() {
         let Some(scaling_factor) = entry.scaling_factor else {
-            // FLUX.2's statistics are in the checkpoint, Wan's and Qwen-Image's in their configs; vaekit does not run those.
+            // FLUX.2's statistics are in the checkpoint; Wan and Qwen-Image have statistics alone, and vaekit does not run them.
             let elsewhere = [Family::KlFlux2, Family::Taef2, Family::KlWan, Family::KlQwenImage];
             assert!(elsewhere.contains(&entry.family), "{} has no scaling", entry.name);
             continue;

@@ -91,6 +91,9 @@ impl fmt::Display for Known {
         }
         for copy in copies {
             writeln!(f, "same as     {}/{}", copy.repository, copy.path)?;
+            if let Some(sha256) = &copy.sha256 {
+                writeln!(f, "            sha256 {sha256}")?;
+            }
         }
         match &self.fetched {
             Some(paths) => paths.iter().try_for_each(|path| writeln!(f, "fetched     {}", path.display())),
