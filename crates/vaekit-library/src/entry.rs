@@ -1,12 +1,13 @@
 //! One VAE of a folder.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::file::Stamped;
 
-/// Endings of checkpoint files: those that the web UI and ComfyUI list and vaekit reads.
+/// Endings of checkpoint files: those that the web UI and ComfyUI list and vaekit reads, the one that is preferred first.
 pub const CHECKPOINT_ENDINGS: &[&str] = &["safetensors", "sft", "ckpt", "pt", "pth", "bin"];
 
 /// Names under which diffusers writes a model's weights, the one that is preferred first.
@@ -46,6 +47,17 @@ pub enum Kind {
 }
 
 impl Entry {
+    /// A VAE in files that are in no folder of VAEs: one file, or an encoder's and a decoder's.
+    ///
+    /// # Errors
+    /// If a file is not there.
+    pub fn of_files(name: &str, paths: &[PathBuf]) -> io::Result<Self> {
+        let files = paths.iter().map(|path| Stamped::new(path)).collect::<io::Result<Vec<_>>>()?;
+        let folder = files.first().and_then(|file| file.path.parent()).map(Path::to_owned).unwrap_or_default();
+        let kind = if files.len() == 1 { Kind::File } else { Kind::Halves };
+        Ok(Entry { name: name.into(), kind, files, folder })
+    }
+
     /// What to open: the checkpoint's files, or the model folder.
     pub fn paths(&self) -> Vec<PathBuf> {
         match self.kind {
@@ -97,6 +109,13 @@ fn is_checkpoint_ending(ending: &str) -> bool {
 
 pub(crate) fn is_checkpoint(name: &str) -> bool {
     without_ending(name).len() < name.len()
+}
+
+/// Where a name's ending stands among [`CHECKPOINT_ENDINGS`].
+pub(crate) fn ending_rank(name: &str) -> usize {
+    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+    let rank = CHECKPOINT_ENDINGS.iter().position(|known| known.eq_ignore_ascii_case(ending));
+    rank.unwrap_or(CHECKPOINT_ENDINGS.len())
 }
 
 /// The checkpoint in a folder that diffusers wrote.

@@ -19,13 +19,12 @@
 //!
 //! # Choosing
 //! [`Choice`] has the web UI's three cases: `Automatic`, `None`, or a name ([`find`] says what matches one).
-//!
-//! Limits: ComfyUI's `extra_model_paths.yaml` is not read; name those folders.
 
 #![forbid(unsafe_code)]
 
 mod choice;
 mod entry;
+mod extra_paths;
 mod file;
 mod find;
 mod identity;

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::extra_paths::{self, ExtraPaths};
+
 /// A folder to scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -34,19 +36,29 @@ const BELOW_MODELS: &[(&str, Holds)] = &[
 /// Where a download that brings its own Python keeps the program itself, in lower case.
 const PROGRAM: &[&str] = &["webui", "comfyui"];
 
+/// What a folder that a person names stands for.
+pub(crate) struct Places {
+    pub(crate) places: Vec<Place>,
+    /// What could not be read of where else to look, for people.
+    pub(crate) problems: Vec<String>,
+}
+
 /// The folders to scan for a folder that a person names: a whole installation, its `models`, or a folder of VAEs.
-pub(crate) fn places(folder: &Path) -> Vec<Place> {
-    let models = models(folder).or_else(|| PROGRAM.iter().find_map(|program| models(&child(folder, program)?)));
-    let Some(models) = models else {
-        return vec![Place { folder: folder.into(), holds: Holds::Vaes }];
+pub(crate) fn places(folder: &Path) -> Places {
+    let inside = || PROGRAM.iter().filter_map(|program| child(folder, program)).find(|inside| is_installation(inside));
+    let program = if is_installation(folder) { Some(folder.to_owned()) } else { inside() };
+    let Some(program) = program else {
+        return Places { places: vec![Place { folder: folder.into(), holds: Holds::Vaes }], problems: Vec::new() };
     };
-    let below = |(name, holds): &(&str, Holds)| Some(Place { folder: child(&models, name)?, holds: *holds });
-    BELOW_MODELS.iter().filter_map(below).collect()
+    let ExtraPaths { places: elsewhere, problems } = extra_paths::read(&program);
+    let models = models(&program);
+    let below = |(name, holds): &(&str, Holds)| Some(Place { folder: child(models.as_ref()?, name)?, holds: *holds });
+    Places { places: BELOW_MODELS.iter().filter_map(below).chain(elsewhere).collect(), problems }
 }
 
 /// Whether a folder is an installation of such a program.
 pub(crate) fn is_installation(folder: &Path) -> bool {
-    models(folder).is_some()
+    models(folder).is_some() || extra_paths::is_there(folder)
 }
 
 /// The folder of models in an installation, or the folder itself if it is one: it has a folder for VAEs.

@@ -1,14 +1,14 @@
 //! Listing: folders and names of files to entries. No file is opened.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::entry::{Entry, Kind, diffusers_weights_of, is_checkpoint, without_ending};
+use crate::entry::{Entry, Kind, diffusers_weights_of, ending_rank, is_checkpoint, without_ending};
 use crate::file::Stamped;
 use crate::natural;
-use crate::places::{self, Holds, Place};
+use crate::places::{self, Holds, Place, Places};
 
 /// Deepest folder below the one that was named.
 const MAX_DEPTH: usize = 8;
@@ -47,7 +47,8 @@ pub enum ScanError {
 }
 
 /// Lists the VAEs of folders, and of the folders in them. Each may be a folder of VAEs, a whole installation of
-/// AUTOMATIC1111's web UI, Forge, SD.Next or ComfyUI, or its `models`.
+/// AUTOMATIC1111's web UI, Forge, SD.Next or ComfyUI, or its `models`. Of a whole ComfyUI the folders that its
+/// `extra_model_paths.yaml` names are listed too.
 ///
 /// A folder that is reached twice is listed once; hidden files are passed over.
 ///
@@ -59,7 +60,9 @@ pub fn scan(folders: &[PathBuf]) -> Result<Library, ScanError> {
         let error = |source| ScanError::Io { folder: folder.clone(), source };
         let folder = std::path::absolute(folder).map_err(error)?;
         fs::read_dir(&folder).map_err(error)?;
-        for Place { folder, holds } in places::places(&folder) {
+        let Places { places, problems } = places::places(&folder);
+        walk.skipped.extend(problems);
+        for Place { folder, holds } in places {
             walk.folder(&folder, "", holds, 0).map_err(|error| match error {
                 Stop::TooMany => ScanError::TooMany { folder: folder.clone() },
                 Stop::Io(source) => ScanError::Io { folder: folder.clone(), source },
@@ -128,22 +131,28 @@ impl Walk {
     }
 
     fn files(&mut self, folder: &Path, relative: &str, holds: Holds, files: Vec<(String, Stamped)>) {
-        let checkpoints: Vec<&(String, Stamped)> = files.iter().filter(|(name, _)| is_checkpoint(name)).collect();
-        let halves: HashSet<&str> = checkpoints.iter().filter_map(|(name, _)| half(name, "_encoder")).collect();
+        let mut checkpoints: Vec<&(String, Stamped)> = files.iter().filter(|(name, _)| is_checkpoint(name)).collect();
+        // Of `taesd_encoder.pth` and `taesd_encoder.safetensors` the better format counts.
+        checkpoints.sort_by_key(|(name, _)| ending_rank(name));
+        let halves = |which| {
+            let halves = checkpoints.iter().rev().filter_map(|(name, file)| Some((half(name, which)?, file)));
+            halves.collect::<HashMap<&str, &Stamped>>()
+        };
+        let (encoders, decoders) = (halves("_encoder"), halves("_decoder"));
         let mut entry = |name: &str, kind, files| {
             self.entries.push(Entry { name: joined(relative, name), kind, files, folder: folder.into() });
         };
         for (name, file) in &checkpoints {
-            let decoder_of = half(name, "_decoder").filter(|common| halves.contains(common));
-            if let Some(common) = decoder_of {
-                let encoder = checkpoints.iter().find(|(name, _)| half(name, "_encoder") == Some(common));
-                let files = encoder.into_iter().map(|(_, encoder)| encoder.clone()).chain([file.clone()]).collect();
-                entry(common, Kind::Halves, files);
+            if let Some(common) = half(name, "_decoder")
+                && let Some(encoder) = encoders.get(common)
+            {
+                if decoders[common] == file {
+                    entry(common, Kind::Halves, vec![(*encoder).clone(), file.clone()]);
+                }
                 continue;
             }
-            let has_decoder = |common| checkpoints.iter().any(|(name, _)| half(name, "_decoder") == Some(common));
             let is_listed = match holds {
-                _ if half(name, "_encoder").is_some_and(has_decoder) => false,
+                _ if half(name, "_encoder").is_some_and(|common| decoders.contains_key(common)) => false,
                 Holds::Vaes => true,
                 Holds::Halves => half(name, "_encoder").or(half(name, "_decoder")).is_some(),
                 Holds::BesideCheckpoints => without_ending(name).ends_with(".vae"),

@@ -63,6 +63,37 @@ fn an_installation_of_comfyui() {
 }
 
 #[test]
+fn comfyuis_extra_paths() {
+    let place = Place::with(&[
+        "ComfyUI/models/vae/ae.safetensors",
+        "webui/models/VAE/mse.safetensors",
+        "webui/models/Stable-diffusion/model.safetensors",
+        "webui/models/Stable-diffusion/model.vae.pt",
+        "disk/anime.pt",
+    ]);
+    let yaml = "ComfyUI/extra_model_paths.yaml";
+    let paths = "a111:\n  base_path: ../webui/\n  vae: models/VAE\n  checkpoints: models/Stable-diffusion\n  loras: x\n\
+                 other:\n  vae: |\n    ../disk\n    models/vae\n    ../gone\n";
+    place.put(yaml, paths.as_bytes());
+    let library = place.library("ComfyUI");
+    assert_eq!(names(&library.entries), ["ae.safetensors", "anime.pt", "model.vae.pt", "mse.safetensors"]);
+    let [gone] = library.skipped.as_slice() else { panic!("{:?}", library.skipped) };
+    assert!(gone.contains("gone, which") && gone.contains("extra_model_paths.yaml names"), "{gone}");
+    // A folder of VAEs in it is that folder alone.
+    assert_eq!(names(&place.library("ComfyUI/models/vae").entries), ["ae.safetensors"]);
+
+    place.put(yaml, b"a:\n\tvae: x\n");
+    let library = place.library("ComfyUI");
+    assert_eq!(names(&library.entries), ["ae.safetensors"]);
+    assert!(library.skipped[0].contains("extra_model_paths.yaml: line 2"), "{:?}", library.skipped);
+
+    // All models may lie elsewhere.
+    std::fs::remove_dir_all(place.path("ComfyUI/models")).unwrap();
+    place.put(yaml, b"a:\n  vae: ../disk\n");
+    assert_eq!(names(&place.library("ComfyUI").entries), ["anime.pt"]);
+}
+
+#[test]
 fn folders_that_are_one_vae() {
     let place = Place::with(&[
         "sd-vae-ft-mse/config.json",
@@ -92,11 +123,18 @@ fn folders_that_are_one_vae() {
 
 #[test]
 fn halves_are_one_vae_with_the_encoder_first() {
-    let place = Place::with(&["taesd_decoder.pth", "taesd_encoder.pth", "lone_encoder.pth", "_decoder.pt"]);
+    let mut files = vec!["taesd_decoder.pth", "taesd_encoder.pth", "lone_encoder.pth", "_decoder.pt"];
+    let place = Place::with(&files);
     let entries = place.entries();
     assert_eq!(names(&entries), ["_decoder.pt", "lone_encoder.pth", "taesd"]);
     assert_eq!(entries[2].kind, Kind::Halves);
     assert_eq!(entries[2].paths(), [place.path("taesd_encoder.pth"), place.path("taesd_decoder.pth")]);
+    // In two formats they are one VAE still.
+    files.extend(["taesd_decoder.safetensors", "taesd_encoder.safetensors"]);
+    let place = Place::with(&files);
+    let entries = place.entries();
+    assert_eq!(names(&entries), ["_decoder.pt", "lone_encoder.pth", "taesd"]);
+    assert_eq!(entries[2].paths(), [place.path("taesd_encoder.safetensors"), place.path("taesd_decoder.safetensors")]);
 }
 
 #[test]
