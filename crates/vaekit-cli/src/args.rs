@@ -155,8 +155,8 @@ impl From<PrecisionArg> for Precision {
 /// Where VAEs are.
 #[derive(Clone, Debug, Default, Args)]
 pub struct LibraryArgs {
-    /// A folder of VAEs, or a whole installation of a web UI or ComfyUI; may be given several times [default: VAEKIT_VAE_DIR,
-    /// else models/VAE here and vaekit's own]
+    /// A folder of VAEs, or a whole installation of a web UI or of ComfyUI (with its extra_model_paths.yaml); may be given
+    /// several times [default: VAEKIT_VAE_DIR, else models/VAE here and vaekit's own]
     #[arg(long = "vae-dir", value_name = "DIR")]
     pub folders: Vec<PathBuf>,
 }
@@ -410,9 +410,9 @@ Examples:
 }
 
 const FETCH_HELP: &str = "A name is one of `vaekit vae list`, or of your own registry (a file like vaekit's models/registry.toml; `vaekit vae list`
-says where). What is here already, fetched by vaekit or by a Python program, is checked and not fetched again. A fetch that was
-interrupted goes on where it stopped. Size and sha256 are compared before a file gets its name; where nobody knows the sha256,
-the first one is recorded, and a later change is an error.
+says where); the first digits of a file's sha256, as the web UI shows them, will do. What is here already, fetched by vaekit or by
+a Python program, is checked and not fetched again. A fetch that was interrupted goes on where it stopped. Size and sha256 are
+compared before a file gets its name; where nobody knows the sha256, the first one is recorded, and a later change is an error.
 
 Environment, as Hugging Face's own programs have it:
   HF_TOKEN                              for gated VAEs, whose licence you accept on their page first
@@ -424,6 +424,7 @@ Environment, as Hugging Face's own programs have it:
 Examples:
   vaekit vae fetch taesd
   vaekit vae fetch vae-ft-mse-840000-ema-pruned kl-f8-anime2
+  vaekit vae fetch 735e4c3a44              # what made a picture of the web UI: vaekit inspect picture.png
   vaekit roundtrip --vae taesd photo.jpg -o back.png";
 
 /// `vaekit vae list`

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
-use vaekit_hub::{HubError, Registry, UnknownName};
+use vaekit_hub::{HubError, LocalFile, Registry, UnknownName};
 use vaekit_library::{Choice, Entry, FindError, Kind as EntryKind, Remembered, diffusers_weights, find, own_vae};
 
 use crate::args::ChoiceArgs;
@@ -155,9 +155,13 @@ fn named(asked: &str, args: &ChoiceArgs, by: &str, ui: &Ui) -> Result<Chosen> {
     let mut shelf = Shelf::open(&args.library, ui)?;
     // What lies in a folder goes before what was fetched, and a known name before the search for a hash.
     let unknown = match find(&shelf.entries, asked, &shelf.index) {
-        Err(FindError::Unknown { .. }) => {
+        Err(FindError::Unknown { is_hash, .. }) => {
             let registry = hub::registry(ui)?;
             match registry.find(asked) {
+                // A hash may be that of a file in a folder which was not read yet.
+                Ok(entry) if is_hash && hub::open()?.locate(entry).is_none() && shelf.find(asked, ui).is_ok() => {
+                    UnknownName::of(asked)
+                }
                 Ok(entry) => return fetched(entry, &registry, by),
                 Err(unknown) => unknown,
             }
@@ -178,11 +182,15 @@ fn named(asked: &str, args: &ChoiceArgs, by: &str, ui: &Ui) -> Result<Chosen> {
 fn fetched(entry: &vaekit_hub::Entry, registry: &Registry, by: &str) -> Result<Chosen> {
     let files = hub::open()?.locate(entry);
     let files = files.ok_or_else(|| HubError::NotInstalled { name: entry.name.clone() }).of_kind(Kind::BadInput)?;
+    Ok(of_fetched(entry, files, registry, format!("a known VAE, {by}")))
+}
+
+/// A VAE of the registry that lies in these files.
+pub fn of_fetched(entry: &vaekit_hub::Entry, files: Vec<LocalFile>, registry: &Registry, reason: String) -> Chosen {
     let weights = files.into_iter().filter(|file| file.is_weights).map(|file| file.path).collect();
     // What vaekit knows of its own is in the checkpoint reader too; only a user knows the user's.
     let scaling = entry.scaling().filter(|_| registry.is_users(entry));
-    let reason = format!("a known VAE, {by}");
-    Ok(Chosen { name: entry.name.clone(), place: Place::Checkpoint(weights), reason, scaling })
+    Chosen { name: entry.name.clone(), place: Place::Checkpoint(weights), reason, scaling }
 }
 
 /// What the user's own registry says of a VAE that is remembered by its path.

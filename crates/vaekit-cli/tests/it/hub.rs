@@ -55,6 +55,7 @@ files = [{files}]
             .env("HF_TOKEN", "hf_secret")
             .env("NO_PROXY", "127.0.0.1")
             .env("VAEKIT_HOME", self.place.path("home"))
+            .env("VAEKIT_CACHE", self.place.path(".cache"))
             .env("VAEKIT_REGISTRY", self.place.path("registry.toml"));
         command
     }
@@ -64,6 +65,11 @@ files = [{files}]
         let output = self.command(&[arguments, &["--json"]].concat()).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
         serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn path_of(&self, name: &str) -> serde_json::Value {
+        self.json(&["vae", "path", name])["paths"][0].clone()
     }
 
     #[track_caller]
@@ -172,4 +178,46 @@ fn ctrl_c_leaves_a_beginning_that_the_next_fetch_goes_on_from() {
     with.fake.cdn.requests();
     with.json(&["vae", "fetch", "mine"]);
     assert_eq!(with.fake.cdn.requests()[0].header("range"), Some("bytes=200000-"));
+}
+
+#[test]
+fn latents_find_the_vae_that_made_them_among_the_fetched() {
+    let with = WithHub::new().with_a_vae();
+    let weights = fs::read(fixture("tae-diffusers/diffusion_pytorch_model.safetensors")).unwrap();
+    let of_weights = format!(r#"{{ path = "model.safetensors", sha256 = "{}" }}"#, sha256(&weights));
+    with.register(&format!(r#"{of_weights}, {{ path = "config.json" }}"#));
+    with.json(&["vae", "fetch", "mine"]);
+    with.place.picture("in.png");
+    // By the first digits of the file's hash, which is nowhere but in the registry.
+    with.json(&["encode", "--engine", "tract", "--vae", &sha256(&weights)[..10], "in.png", "-o", "made.safetensors"]);
+    let decode = ["decode", "--engine", "tract", "made.safetensors", "-o", "out.png"];
+    assert_eq!(with.json(&decode)["vae"], "mine");
+
+    // Nothing of it is remembered, so that it has to be read.
+    fs::remove_dir_all(with.place.path(".cache")).unwrap();
+    let decoded = with.json(&decode);
+    assert_eq!(decoded["vae"], "mine");
+    assert!(decoded["chosen"].as_str().unwrap().contains("weights"));
+    let inspected = with.json(&["inspect", "out.png"]);
+    assert_eq!((&inspected["vae_is_at"], &inspected["known_as"]), (&with.path_of("mine"), &"mine".into()));
+
+    with.json(&["vae", "remove", "mine"]);
+    fs::remove_dir_all(with.place.path(".cache")).unwrap();
+    with.fails(&decode, 3, &["`mine`", "not installed", "`vaekit vae fetch mine`"]);
+    let inspected = with.json(&["inspect", "made.safetensors"]);
+    assert_eq!((&inspected["vae_is_at"], &inspected["known_as"]), (&serde_json::Value::Null, &"mine".into()));
+}
+
+#[test]
+fn a_hash_that_the_registry_knows_may_be_of_a_file_in_a_folder() {
+    let with = WithHub::new();
+    let weights = fs::read(fixture("tae-diffusers/diffusion_pytorch_model.safetensors")).unwrap();
+    let hash = sha256(&weights);
+    with.register(&format!(r#"{{ path = "model.safetensors", sha256 = "{hash}" }}"#));
+    with.fails(&["vae", "which", "--vae", &hash[..10]], 3, &["vaekit vae fetch mine"]);
+    with.place.put("tae-diffusers/diffusion_pytorch_model.safetensors", "models/VAE/own.safetensors");
+    let which = with.json(&["vae", "which", "--vae", &hash[..10]]);
+    assert_eq!(which["name"], "own");
+    // What was hashed is known from now on.
+    assert_eq!(with.json(&["vae", "list"])["vaes"][0]["known_as"], "mine");
 }

@@ -13,8 +13,7 @@ use vaekit_latents::{Format, LatentFile, Provenance, ReadOptions};
 
 use crate::args::LibraryArgs;
 use crate::failure::{Kind, OfKind};
-use crate::library::Shelf;
-use crate::made_by::{short, whereabouts};
+use crate::made_by::{Installed, short};
 use crate::ui::Ui;
 
 const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
@@ -42,6 +41,8 @@ pub struct OutputInspection {
     pub web_ui: Option<WebUi>,
     /// Where the VAE that made it is on this machine, if it is known to be here.
     pub vae_is_at: Option<String>,
+    /// The name that `vaekit vae fetch` knows that VAE by, if it does.
+    pub known_as: Option<String>,
 }
 
 /// The VAE in the web UI's `parameters`.
@@ -69,19 +70,9 @@ pub(super) fn inspect_output(path: &Path, library: &LibraryArgs, ui: &Ui) -> Res
     let described = describe().with_context(|| format!("cannot inspect {}", path.display())).of_kind(Kind::BadInput)?;
     let Some(mut output) = described else { return Ok(None) };
     if output.provenance.is_some() || output.web_ui.is_some() {
-        let shelf = Shelf::open(library, ui)?;
-        output.vae_is_at = here(&output, &shelf)?;
+        output.look(&Installed::open(library, ui)?)?;
     }
     Ok(Some(output))
-}
-
-fn here(output: &OutputInspection, shelf: &Shelf) -> Result<Option<String>> {
-    if let Some(made_by) = output.provenance.as_ref().and_then(|provenance| provenance.vae.as_ref()) {
-        return whereabouts(made_by, shelf);
-    }
-    let hash = output.web_ui.as_ref().and_then(|web_ui| web_ui.vae_hash.as_ref());
-    let found = hash.and_then(|hash| vaekit_library::find(&shelf.entries, hash, &shelf.index).ok());
-    Ok(found.and_then(|entry| entry.paths().first().map(|path| path.display().to_string())))
 }
 
 fn picture(path: &Path) -> Result<OutputInspection> {
@@ -101,6 +92,7 @@ fn picture(path: &Path) -> Result<OutputInspection> {
         provenance: provenance.context("the text chunk `vaekit` is not what vaekit writes")?,
         web_ui: of_key(WEB_UI_KEY).and_then(web_ui),
         vae_is_at: None,
+        known_as: None,
     })
 }
 
@@ -148,6 +140,7 @@ fn latents(path: &Path) -> Result<OutputInspection> {
         provenance,
         web_ui: None,
         vae_is_at: None,
+        known_as: None,
     })
 }
 
@@ -171,14 +164,28 @@ impl fmt::Display for OutputInspection {
         if self.provenance.is_none() && self.web_ui.is_none() {
             writeln!(f, "made by     it does not say")?;
         }
-        match &self.vae_is_at {
-            Some(place) => writeln!(f, "here        {place}"),
-            None => Ok(()),
+        match (&self.vae_is_at, &self.known_as) {
+            (Some(place), _) => writeln!(f, "here        {place}"),
+            (None, Some(name)) => writeln!(f, "here        not that we know; `vaekit vae fetch {name}` fetches it"),
+            (None, None) => Ok(()),
         }
     }
 }
 
 impl OutputInspection {
+    /// Looks for the VAE that made it.
+    fn look(&mut self, installed: &Installed) -> Result<()> {
+        if let Some(made_by) = self.provenance.as_ref().and_then(|provenance| provenance.vae.as_ref()) {
+            self.vae_is_at = installed.whereabouts(made_by)?;
+            self.known_as = installed.known(&made_by.name, made_by.source_sha256.as_deref()).map(str::to_owned);
+        } else if let Some(WebUi { vae, vae_hash }) = &self.web_ui {
+            self.vae_is_at = vae_hash.as_ref().and_then(|hash| installed.of_file(hash));
+            let name = vae.as_deref().unwrap_or_default();
+            self.known_as = installed.known(name, vae_hash.as_deref()).map(str::to_owned);
+        }
+        Ok(())
+    }
+
     fn fmt_provenance(&self, provenance: &Provenance, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(vae) = &provenance.vae {
             let family = vae.family.as_ref().map(|family| format!(", {family}")).unwrap_or_default();

@@ -50,6 +50,8 @@ pub struct Listed {
     pub paths: Vec<PathBuf>,
     /// An earlier one of the list that is the same VAE.
     pub same_as: Option<SameAs>,
+    /// The known VAE that it is, by the hash of its file.
+    pub known_as: Option<String>,
 }
 
 /// Another name for the same VAE.
@@ -74,17 +76,18 @@ pub fn run(args: &VaeListArgs, ui: &Ui) -> Result<VaeList> {
         shelf.hash_weights(ui);
     }
     let copies = copies(&shelf);
+    let (registry, hub) = (hub::registry(ui)?, hub::open()?);
     let listed = |(entry, same_as): (&Entry, Option<SameAs>)| Listed {
         name: entry.name.clone(),
         kind: entry.kind,
-        short_hash: short_hash(&shelf, entry),
+        short_hash: sha256(&shelf, entry).map(|hash| hash[..SHORT_HASH_DIGITS].to_owned()),
         size: entry.size(),
         paths: entry.paths(),
         same_as,
+        known_as: sha256(&shelf, entry).and_then(|hash| registry.of_content(hash)).map(|known| known.name.clone()),
     };
     let default = crate::library::remembered()?.map(|remembered| remembered.vae);
     let advice = shelf.where_to_look();
-    let (registry, hub) = (hub::registry(ui)?, hub::open()?);
     let known = registry.entries().iter().map(|entry| Known::new(entry, &registry, &hub));
     let known = known.filter(|known| known.fetched.is_some() || !args.installed).collect();
     Ok(VaeList {
@@ -97,12 +100,10 @@ pub fn run(args: &VaeListArgs, ui: &Ui) -> Result<VaeList> {
     })
 }
 
-/// As the web UI shows it, if the file has been read.
-pub(crate) fn short_hash(shelf: &Shelf, entry: &Entry) -> Option<String> {
+/// Of a VAE in one file, if that has been read.
+fn sha256<'a>(shelf: &'a Shelf, entry: &Entry) -> Option<&'a str> {
     match (entry.kind, entry.files.as_slice()) {
-        (Kind::File | Kind::Diffusers, [file]) => {
-            shelf.index.known_sha256(file).map(|hash| hash[..SHORT_HASH_DIGITS].to_owned())
-        }
+        (Kind::File | Kind::Diffusers, [file]) => shelf.index.known_sha256(file),
         _ => None,
     }
 }
@@ -114,14 +115,11 @@ fn copies(shelf: &Shelf) -> Vec<Option<SameAs>> {
     let mut weights: [HashMap<String, &str>; 3] = Default::default();
     let same_as = |entry| {
         let entry: &Entry = entry;
-        let file = match (entry.kind, entry.files.as_slice()) {
-            (Kind::File | Kind::Diffusers, [file]) => shelf.index.known_sha256(file).map(str::to_owned),
-            _ => None,
-        };
+        let file = sha256(shelf, entry);
         // A model folder is a conversion: its manifest says of what, and reading ten thousand of those takes time.
         let known = shelf.index.known_weights(&entry.files).cloned();
         let of_weights = known.map(|known| [Some(known.f32), known.f16, known.bf16]).unwrap_or_default();
-        let same_file = file.as_ref().and_then(|file| files.get(file).copied());
+        let same_file = file.and_then(|file| files.get(file).copied());
         let how = [Sameness::Exact, Sameness::F16, Sameness::Bf16];
         let same_weights = of_weights
             .iter()
@@ -165,9 +163,10 @@ impl fmt::Display for VaeList {
             };
             let megabytes = format!("{:.1} MB", vae.size as f64 / 1e6);
             write!(f, "{} {:<width$}  {hash:<SHORT_HASH_DIGITS$}  {megabytes:>9}", marked(stem(vae)), vae.name)?;
-            match &vae.same_as {
-                Some(same) => writeln!(f, "  {same}")?,
-                None => writeln!(f)?,
+            match (&vae.same_as, &vae.known_as) {
+                (Some(same), _) => writeln!(f, "  {same}")?,
+                (None, Some(known)) => writeln!(f, "  known as {known}")?,
+                (None, None) => writeln!(f)?,
             }
         }
         match self.vaes.len() {
