@@ -122,7 +122,7 @@ pub(crate) fn remarks(colour: &Colour) -> Vec<Remark> {
         remarks.push(Remark::new(towards, format!("{:.1} in a*b*", a.hypot(b))));
     }
     if let Some(turn) = colour.hue_shift.filter(|turn| turn.abs() >= NOTABLE_TURN) {
-        remarks.push(Remark::new("of turned hues", format!("{turn:+.0}°")));
+        remarks.push(Remark::new("shifted in hue", format!("{turn:+.0}°")));
     }
     remarks
 }

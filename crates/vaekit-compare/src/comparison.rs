@@ -121,6 +121,11 @@ pub struct Comparison {
 }
 
 impl Comparison {
+    /// The label of a variant, in quotation marks.
+    pub(crate) fn quoted(&self, variant: usize) -> String {
+        format!("“{}”", self.variants[variant].label)
+    }
+
     /// The trips of one variant, one a picture.
     pub fn trips(&self, variant: usize) -> impl Iterator<Item = &Trip> + Clone {
         self.pictures.iter().map(move |picture| &picture.trips[variant])

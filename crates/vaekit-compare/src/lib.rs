@@ -26,12 +26,15 @@ pub mod heat;
 pub mod html;
 mod latents;
 mod measure;
+mod ranking;
 mod regions;
 mod score;
 mod statistics;
 mod table;
 mod verdict;
 mod views;
+mod warnings;
+mod words;
 
 pub use character::Remark;
 pub use colour::Colour;
@@ -39,9 +42,11 @@ pub use comparison::{Agreement, CLOSE, Comparison, Picture, Trip, Variant, pairs
 pub use detail::Detail;
 pub use latents::{Fit, KnownScaling, LatentStatistics, Moments, Suspicion, suspicion};
 pub use measure::{Better, MEASURES, Measure, PRIMARY};
+pub use ranking::{ALPHA, Lead, Ranking};
 pub use regions::{Reason, Region, regions};
 pub use score::{Decoded, Original, Score, ScoreError};
 pub use statistics::{Paired, holm};
 pub use table::csv;
-pub use verdict::{ALPHA, Lead, Ranking, Verdict, Warning, WarningKind, verdict};
+pub use verdict::{Verdict, verdict};
 pub use views::{Colours, views};
+pub use warnings::{Warning, WarningKind};

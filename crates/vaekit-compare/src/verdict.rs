@@ -1,20 +1,14 @@
 //! What the numbers say, in plain words.
 
 use serde::Serialize;
-use vaekit::Scaling;
 
 use crate::character::{Remark, character};
 use crate::comparison::{CLOSE, Comparison, pairs};
-use crate::latents::{KnownScaling, Suspicion};
+use crate::latents::KnownScaling;
 use crate::measure::{MEASURES, Measure, PRIMARY};
-use crate::statistics::{Paired, holm};
-
-/// Chance of calling noise a lead, for each measure.
-pub const ALPHA: f64 = 0.05;
-/// Fewest pictures that can make a winner: two differences may be alike by chance.
-const FEWEST: usize = 3;
-/// Pictures from which on their latents are told without reserve.
-const ENOUGH: usize = 5;
+use crate::ranking::{ALPHA, FEWEST, Lead, Ranking};
+use crate::warnings::{Warning, WarningKind, warnings};
+use crate::words::{capitalised, duration, list, megabytes, two_digits};
 
 /// What the numbers say.
 #[derive(Clone, Debug, Serialize)]
@@ -35,88 +29,13 @@ pub struct Verdict {
     pub characters: Vec<Vec<Remark>>,
 }
 
-/// Something wrong with one or two variants.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Warning {
-    /// What it is about.
-    pub kind: WarningKind,
-    /// The variants.
-    pub variants: Vec<String>,
-    /// In words.
-    pub text: String,
-}
-
-/// What a warning is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WarningKind {
-    /// The same weights give different pictures.
-    SameWeightsDiffer,
-    /// The same weights under different scalings.
-    SameWeightsOtherScaling,
-    /// The scaling looks like another VAE's.
-    Scaling,
-}
-
-/// Who is ahead on one measure.
-#[derive(Clone, Debug, Serialize)]
-pub struct Ranking {
-    /// [`Measure::key`].
-    pub measure: &'static str,
-    /// The variant with the best mean.
-    pub best: usize,
-    /// The best against each other variant.
-    pub leads: Vec<Lead>,
-}
-
-/// The best variant against another.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Lead {
-    /// The other.
-    pub over: usize,
-    /// How much better the best is, picture by picture.
-    #[serde(flatten)]
-    pub paired: Paired,
-    /// The mean is large enough to matter.
-    pub matters: bool,
-    /// It matters, and is more than noise.
-    pub holds: bool,
-}
-
-impl Ranking {
-    /// `None` where no picture gives the number for every variant.
-    pub fn new(comparison: &Comparison, measure: &Measure) -> Option<Self> {
-        let n = comparison.variants.len();
-        let mean = |a: usize, b: usize| Paired::new(&measure.paired(comparison, a, b)).mean;
-        if (1..n).any(|variant| measure.paired(comparison, 0, variant).is_empty()) {
-            return None;
-        }
-        let best = (0..n).max_by(|&a, &b| mean(a, 0).total_cmp(&mean(b, 0)).then(b.cmp(&a)))?;
-        let others: Vec<usize> = (0..n).filter(|&variant| variant != best).collect();
-        let paired: Vec<Paired> =
-            others.iter().map(|&other| Paired::new(&measure.paired(comparison, best, other))).collect();
-        let p: Vec<f64> = paired.iter().map(|paired| paired.p.unwrap_or(1.0)).collect();
-        let certain = holm(&p, ALPHA);
-        let leads = others.iter().zip(paired).zip(certain).map(|((&over, paired), certain)| {
-            let matters = paired.mean >= measure.least;
-            Lead { over, paired, matters, holds: matters && certain && paired.n >= FEWEST }
-        });
-        Some(Ranking { measure: measure.key, best, leads: leads.collect() })
-    }
-
-    /// Whether the best leads all others.
-    pub fn has_winner(&self) -> bool {
-        self.leads.iter().all(|lead| lead.holds)
-    }
-}
-
 /// Says what the numbers say. `known` are the published scalings.
 pub fn verdict(comparison: &Comparison, known: &[KnownScaling]) -> Verdict {
     let rankings: Vec<Ranking> = MEASURES.iter().filter_map(|measure| Ranking::new(comparison, measure)).collect();
-    let teller = Teller { comparison, rankings: &rankings };
+    let warnings = warnings(comparison, known);
+    let teller = Teller { comparison, rankings: &rankings, warnings: &warnings };
     let characters: Vec<Vec<Remark>> =
         (0..comparison.variants.len()).map(|variant| character(comparison, variant)).collect();
-    let warnings = teller.warnings(known);
     let (headline, winner) = teller.outcome();
     let mut sentences = vec![headline.clone()];
     if warnings.iter().any(|warning| warning.kind == WarningKind::SameWeightsDiffer) {
@@ -158,15 +77,12 @@ fn noise(pictures: usize) -> String {
 struct Teller<'a> {
     comparison: &'a Comparison,
     rankings: &'a [Ranking],
+    warnings: &'a [Warning],
 }
 
 impl Teller<'_> {
-    fn name(&self, variant: usize) -> String {
-        format!("“{}”", self.comparison.variants[variant].label)
-    }
-
     fn names(&self, variants: &[usize]) -> String {
-        list(&variants.iter().map(|&variant| self.name(variant)).collect::<Vec<_>>())
+        list(&variants.iter().map(|&variant| self.comparison.quoted(variant)).collect::<Vec<_>>())
     }
 
     fn shown(&self, measure: &Measure, variant: usize) -> String {
@@ -185,7 +101,7 @@ impl Teller<'_> {
             return (
                 format!(
                     "{} alone reaches {} {score}; name another VAE to compare it with.",
-                    self.name(0),
+                    self.comparison.quoted(0),
                     PRIMARY.name
                 ),
                 None,
@@ -193,9 +109,11 @@ impl Teller<'_> {
         }
         let on = if pictures == 1 { "on this one picture".to_owned() } else { format!("on all {pictures} pictures") };
         let all = if n == 2 { "Both".to_owned() } else { format!("All {n}") };
+        let is_mixed_up = self.warnings.iter().any(|warning| warning.kind == WarningKind::SameWeightsOtherScaling);
+        let advice = if is_mixed_up { "see the warning before you choose" } else { "choose by time and memory" };
         let agreements = || pairs(n).map(|(a, b)| (self.comparison.agreement(a, b), a, b));
         if agreements().all(|(agreement, ..)| agreement.largest_step == 0) {
-            return (format!("{all} come out equal in every pixel {on}: choose by time and memory."), None);
+            return (format!("{all} come out equal in every pixel {on}: {advice}."), None);
         }
         if agreements().all(|(agreement, ..)| agreement.is_close()) {
             let psnr = agreements().filter_map(|(agreement, ..)| agreement.psnr).fold(f64::INFINITY, f64::min);
@@ -203,7 +121,8 @@ impl Teller<'_> {
             return (
                 format!(
                     "{all} come out the same to the eye {on}: {psnr:.0} dB or more between them, at most {step} of 255 steps apart. \
-                     Choose by time and memory."
+                     {}.",
+                    capitalised(advice)
                 ),
                 None,
             );
@@ -217,9 +136,9 @@ impl Teller<'_> {
                 let against: Vec<String> = ranking
                     .leads
                     .iter()
-                    .map(|lead| format!("{} of {}", score(lead.over), self.name(lead.over)))
+                    .map(|lead| format!("{} of {}", score(lead.over), self.comparison.quoted(lead.over)))
                     .collect();
-                let best_name = self.name(best);
+                let best_name = self.comparison.quoted(best);
                 format!(
                     "On this one picture {best_name} comes closest to the original: {} {} against {}.",
                     PRIMARY.name,
@@ -246,23 +165,22 @@ impl Teller<'_> {
 
     fn won(&self, ranking: &Ranking) -> String {
         let pictures = self.comparison.pictures.len();
-        let against: Vec<String> = ranking
-            .leads
-            .iter()
-            .map(|lead| {
-                format!(
-                    "{:.*} more than {}, and ahead on {} of {}",
-                    PRIMARY.digits,
-                    lead.paired.mean,
-                    self.name(lead.over),
-                    lead.paired.positive,
-                    lead.paired.n
-                )
-            })
-            .collect();
+        // Those that are the same to the eye are behind by as much.
+        let mut behind: Vec<((String, usize, usize), Vec<usize>)> = Vec::new();
+        for Lead { over, paired, .. } in &ranking.leads {
+            let lead = (format!("{:.*}", PRIMARY.digits, paired.mean), paired.positive, paired.n);
+            match behind.iter_mut().find(|(other, _)| *other == lead) {
+                Some((_, variants)) => variants.push(*over),
+                None => behind.push((lead, vec![*over])),
+            }
+        }
+        let told = |((more, positive, n), variants): &((String, usize, usize), Vec<usize>)| {
+            format!("{more} more than {}, and ahead on {positive} of {n}", self.names(variants))
+        };
+        let against: Vec<String> = behind.iter().map(told).collect();
         format!(
             "{} comes closest to the originals on these {pictures} pictures: {} {} on average ({}).",
-            self.name(ranking.best),
+            self.comparison.quoted(ranking.best),
             PRIMARY.name,
             self.shown(PRIMARY, ranking.best),
             against.join("; ")
@@ -289,9 +207,9 @@ impl Teller<'_> {
         if !behind.is_empty() {
             let behind: Vec<String> = behind
                 .iter()
-                .map(|lead| format!("{} ({})", self.name(lead.over), self.shown(PRIMARY, lead.over)))
+                .map(|lead| format!("{} ({})", self.comparison.quoted(lead.over), self.shown(PRIMARY, lead.over)))
                 .collect();
-            text += &format!(" {} is ahead of {}.", self.name(ranking.best), list(&behind));
+            text += &format!(" {} is ahead of {}.", self.comparison.quoted(ranking.best), list(&behind));
         }
         text
     }
@@ -311,20 +229,26 @@ impl Teller<'_> {
             let ahead = ranking.leads.iter().all(|lead| lead.holds || one_picture && lead.matters);
             let first = first.filter(|&first| ahead && first != ranking.best)?;
             let (theirs, ours) = (self.shown(measure, ranking.best), self.shown(measure, first));
-            let (name, first) = (self.name(ranking.best), self.name(first));
+            let (name, first) = (self.comparison.quoted(ranking.best), self.comparison.quoted(first));
             Some(format!("{name} {words} ({} {theirs}, {ours} of {first}).", measure.name))
         });
         others.collect()
     }
 
-    /// Variants that come out the same, where not all do.
+    /// Variants that come out the same, where not all do: each with the first group of which it is like every member.
     fn alike(&self) -> Option<String> {
-        let close: Vec<(usize, usize)> = pairs(self.comparison.variants.len())
-            .filter(|&(a, b)| self.comparison.agreement(a, b).is_close())
-            .collect();
-        let all = pairs(self.comparison.variants.len()).count() == close.len();
-        let told: Vec<String> = close.iter().map(|&(a, b)| self.names(&[a, b])).collect();
-        (!all && !told.is_empty())
+        let n = self.comparison.variants.len();
+        let is_close = |a: usize, b: usize| self.comparison.agreement(a, b).is_close();
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        for variant in 0..n {
+            match groups.iter_mut().find(|group| group.iter().all(|&other| is_close(other, variant))) {
+                Some(group) => group.push(variant),
+                None => groups.push(vec![variant]),
+            }
+        }
+        groups.retain(|group| group.len() > 1 && group.len() < n);
+        let told: Vec<String> = groups.iter().map(|group| self.names(group)).collect();
+        (!told.is_empty())
             .then(|| format!("The same to the eye ({CLOSE:.0} dB or more between them) are {}.", told.join("; ")))
     }
 
@@ -359,9 +283,9 @@ impl Teller<'_> {
         {
             sentences.push(format!(
                 "{} is {} times as fast as {} ({} against {} a megapixel).",
-                self.name(fast),
+                self.comparison.quoted(fast),
                 two_digits(seconds(slow) / seconds(fast)),
-                self.name(slow),
+                self.comparison.quoted(slow),
                 duration(seconds(fast)),
                 duration(seconds(slow))
             ));
@@ -373,144 +297,12 @@ impl Teller<'_> {
         {
             sentences.push(format!(
                 "{} needs {}, {} {}.",
-                self.name(small),
+                self.comparison.quoted(small),
                 megabytes(least),
-                self.name(large),
+                self.comparison.quoted(large),
                 megabytes(most)
             ));
         }
         sentences
     }
-
-    fn warnings(&self, known: &[KnownScaling]) -> Vec<Warning> {
-        let variants = &self.comparison.variants;
-        let label = |variant: usize| variants[variant].label.clone();
-        let same_weights: Vec<(usize, usize)> = pairs(variants.len())
-            .filter(|&(a, b)| {
-                variants[a].weights_sha256.is_some() && variants[a].weights_sha256 == variants[b].weights_sha256
-            })
-            .collect();
-        let differ = same_weights.iter().filter_map(|&(a, b)| {
-            let agreement = self.comparison.agreement(a, b);
-            let psnr = agreement.psnr.filter(|_| !agreement.is_close())?;
-            Some(Warning {
-                kind: WarningKind::SameWeightsDiffer,
-                variants: vec![label(a), label(b)],
-                text: format!(
-                    "{} and {} hold the same weights and give different pictures: {psnr:.1} dB between them, up to {} of 255 steps. \
-                     One of the two engines, conversions or precisions is at fault.",
-                    self.name(a),
-                    self.name(b),
-                    agreement.largest_step
-                ),
-            })
-        });
-        let scalings = same_weights.iter().filter_map(|&(a, b)| {
-            let (one, other) = (variants[a].latents.scaling.as_ref()?, variants[b].latents.scaling.as_ref()?);
-            (one != other).then(|| Warning {
-                kind: WarningKind::SameWeightsOtherScaling,
-                variants: vec![label(a), label(b)],
-                text: self.other_scaling(a, b, one, other, known),
-            })
-        });
-        let suspicions = (0..variants.len()).filter_map(|variant| {
-            let suspicion = self.comparison.suspicion(variant, known)?;
-            Some(Warning {
-                kind: WarningKind::Scaling,
-                variants: vec![label(variant)],
-                text: self.suspicious(variant, &suspicion),
-            })
-        });
-        differ.chain(scalings).chain(suspicions).collect()
-    }
-
-    fn other_scaling(&self, a: usize, b: usize, one: &Scaling, other: &Scaling, known: &[KnownScaling]) -> String {
-        let deviation = |variant| self.comparison.latents(variant).scaled.map(|scaled| scaled.deviation);
-        let called = |scaling: &Scaling| {
-            let known = known.iter().find(|known| known.scaling == *scaling);
-            known.map_or_else(|| scaling.to_string(), |known| format!("{} of {}", known.scaling, known.name))
-        };
-        let mut text = format!(
-            "Scale mix-up: {} and {} hold the same weights, scaled by {} and by {}. One of them is wrong. The pictures here are \
-             the same, because a round trip undoes its own scaling; a diffusion model would meet latents it does not know.",
-            self.name(a),
-            self.name(b),
-            called(one),
-            called(other)
-        );
-        if let (Some(first), Some(second)) = (deviation(a), deviation(b)) {
-            let right = if first.ln().abs() <= second.ln().abs() { a } else { b };
-            text += &format!(
-                " Scaled latents should deviate by about 1; these deviate by {first:.2} and {second:.2}, which speaks for {}.",
-                self.name(right)
-            );
-        }
-        text
-    }
-
-    fn suspicious(&self, variant: usize, suspicion: &Suspicion) -> String {
-        let Suspicion { deviation, used, fits } = suspicion;
-        let name = self.name(variant);
-        let found =
-            format!("the scaled latents of {name} deviate by {deviation:.2}, where a right scaling makes it about 1");
-        let scaling =
-            self.comparison.variants[variant].latents.scaling.as_ref().map_or_else(String::new, ToString::to_string);
-        let consequence = if *deviation > 1.0 { "flat and washed out" } else { "harsh and burnt out" };
-        let few = match deviation {
-            _ if self.comparison.pictures.len() < ENOUGH => {
-                " A few pictures may deviate so much by themselves: try more."
-            }
-            ..1.0 => " Drawings and plain grounds deviate less than photographs: try some.",
-            _ => "",
-        };
-        match fits {
-            Some(fit) => {
-                let used = used.as_ref().map_or_else(|| scaling.clone(), |used| format!("that of {used} ({scaling})"));
-                format!(
-                    "Scale mix-up? {} With the scaling of {} ({}) it would be {:.2}: this looks like a VAE of {} under another \
-                     one's scaling, {used}. A round trip does not show it, because it undoes its own scaling; pictures of a \
-                     diffusion model would come out {consequence}.{few}",
-                    capitalised(&format!("{found}.")),
-                    fit.name,
-                    fit.scaling,
-                    fit.deviation,
-                    fit.name
-                )
-            }
-            None => format!(
-                "{}, and no published scaling fits better{}.{few}",
-                capitalised(&found),
-                if scaling.is_empty() { String::new() } else { format!(" than {scaling}") }
-            ),
-        }
-    }
-}
-
-/// `a`, `a and b`, `a, b and c`.
-pub(crate) fn list(items: &[String]) -> String {
-    match items {
-        [] => String::new(),
-        [one] => one.clone(),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
-    }
-}
-
-fn capitalised(text: &str) -> String {
-    let mut characters = text.chars();
-    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
-}
-
-fn two_digits(ratio: f64) -> String {
-    if ratio < 10.0 { format!("{ratio:.1}") } else { format!("{ratio:.0}") }
-}
-
-/// `0.42 s`
-pub(crate) fn duration(seconds: f64) -> String {
-    if seconds < 0.01 { format!("{:.1} ms", seconds * 1e3) } else { format!("{seconds:.2} s") }
-}
-
-/// `1600 MB`, `3.5 MB`
-pub(crate) fn megabytes(bytes: u64) -> String {
-    let megabytes = bytes as f64 / 1e6;
-    format!("{megabytes:.*} MB", usize::from(megabytes < 10.0))
 }

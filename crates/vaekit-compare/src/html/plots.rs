@@ -6,7 +6,7 @@ use super::page::direction;
 use crate::comparison::Comparison;
 use crate::latents::Moments;
 use crate::measure::{Better, Measure};
-use crate::verdict::{duration, list};
+use crate::words::{duration, list};
 
 /// Width of a plot's coordinates; it takes the width that the page gives it.
 const WIDTH: f64 = 340.0;

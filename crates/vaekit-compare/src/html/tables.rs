@@ -4,7 +4,8 @@ use maud::{Markup, html};
 
 use crate::comparison::{Comparison, pairs};
 use crate::measure::{Better, MEASURES, Measure};
-use crate::verdict::{Verdict, duration, list, megabytes};
+use crate::verdict::Verdict;
+use crate::words::{duration, list, megabytes};
 
 /// A cell: what is read, and what is sorted by.
 struct Cell {

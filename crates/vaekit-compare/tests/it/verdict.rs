@@ -64,6 +64,20 @@ fn the_third_is_behind_two_that_tie() {
 }
 
 #[test]
+fn those_that_are_the_same_are_told_together() {
+    let trips = |scores: [f64; 3]| scores.map(trip).to_vec();
+    let behind = [50.0, 41.0, 60.5];
+    let mut four =
+        comparison(&["a", "b", "c", "d"], vec![trips([70.0, 60.0, 80.0]), trips(behind), trips(behind), trips(behind)]);
+    for picture in &mut four.pictures {
+        // ab, ac, ad, bc, bd, cd
+        picture.agreement[3..].fill(Agreement { psnr: Some(70.0), largest_step: 1, equal: 0.9 });
+    }
+    let words = ["(19.5 more than “b”, “c” and “d”, and ahead on 3 of 3)", "are “b”, “c” and “d”."];
+    check(&four, Some("a"), &words, &[]);
+}
+
+#[test]
 fn dissent_character_and_cost_are_told() {
     let mut two = two(&[70.0, 60.0, 80.0, 65.0], &[66.0, 57.0, 75.0, 61.5]);
     for picture in &mut two.pictures {
@@ -121,6 +135,7 @@ fn the_same_weights_under_two_scalings_are_named() {
     }
     let words = ["0.18215 of sd1", "0.13025 of sdxl", "1.00 and 0.72", "speaks for “a”"];
     check_warning(&same, WarningKind::SameWeightsOtherScaling, &words);
+    check(&same, None, &["equal in every pixel on all 2 pictures: see the warning"], &["choose by time"]);
 }
 
 #[test]
