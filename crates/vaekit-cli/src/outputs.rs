@@ -41,13 +41,13 @@ pub fn paths(inputs: &[PathBuf], output: &Path, extensions: &[&str]) -> Result<V
     choose().of_kind(Kind::Usage)
 }
 
-/// What an output of this VAE says about its making.
-pub fn provenance(folder: &ModelFolder, engine: &EngineReport, images: &Images) -> Provenance {
+/// What an output of this VAE says about its making on an engine, as [`EngineReport::engine`] names it.
+pub fn provenance(folder: &ModelFolder, engine: &str, images: &Images) -> Provenance {
     let (height, width) = images.size();
     Provenance {
         vae: Some(vae_id(folder)),
         image_size: Some(ImageSize { width, height }),
-        engine: Some(engine.engine.clone()),
+        engine: Some(engine.into()),
         ..Provenance::default()
     }
 }

@@ -9,14 +9,17 @@ use serde::Serialize;
 use vaekit::Images;
 use vaekit_checkpoint::scaling::{PRESETS, Preset};
 use vaekit_compare::html::{Encoded, Views};
-use vaekit_compare::{Agreement, Colours, Comparison, Decoded, KnownScaling, Original, Picture, Trip, Verdict, pairs};
+use vaekit_compare::{
+    Agreement, Colours, Comparison, Decoded, KnownScaling, Original, Picture, Trip, Variant, Verdict, pairs,
+};
+use vaekit_latents::Provenance;
 
 use crate::args::CompareArgs;
 use crate::failure::{Kind, OfKind};
 use crate::picture::Extras;
 use crate::trial::{self, Contestant, Decodings, Input, Passage};
 use crate::ui::{Stages, Ui};
-use crate::{engine, files, locate, picture};
+use crate::{engine, files, locate, outputs, picture};
 
 /// What came out, and where it is to be read.
 #[derive(Debug, Serialize)]
@@ -61,11 +64,12 @@ pub fn run(args: &CompareArgs, ui: &Ui) -> Result<CompareReport> {
     bar.finish_and_clear();
 
     let bar = ui.bar("measuring", inputs.len() as u64);
+    let entrants: Vec<(&Contestant, &Variant)> = contestants.iter().zip(&variants).collect();
     let mut pictures = Vec::new();
     let mut views = Vec::new();
     for (number, input) in inputs.iter().enumerate() {
         let of_picture: Vec<&Passage> = passages.iter().map(|passages| &passages[number]).collect();
-        let measure = || measure(input, number, &of_picture, &decodings, &contestants, args, &bar);
+        let measure = || measure(input, number, &of_picture, &decodings, &entrants, args, &bar);
         let (picture, view) = seconds.time("measure", measure).with_context(|| input.name.clone())?;
         pictures.push(picture);
         views.push(view);
@@ -107,7 +111,7 @@ fn measure(
     number: usize,
     passages: &[&Passage],
     decodings: &Decodings,
-    contestants: &[Contestant],
+    entrants: &[(&Contestant, &Variant)],
     args: &CompareArgs,
     bar: &ProgressBar,
 ) -> Result<(Picture, Views)> {
@@ -126,10 +130,12 @@ fn measure(
         encoded(images, if colours == Colours::Picture { &own } else { &none })
     })?;
     if args.pictures {
-        for (contestant, decoded) in contestants.iter().zip(&decoded) {
+        for ((contestant, variant), decoded) in entrants.iter().zip(&decoded) {
+            let made_by = outputs::provenance(&contestant.folder, &variant.engine, decoded.images());
+            let text = [(Provenance::KEY, made_by.to_json())];
             let folder = args.output.join(file_name(&contestant.label));
             let path = folder.join(format!("{number:03}-{}", file_name(&input.name))).with_extension("png");
-            picture::write_png(&path, decoded.images(), 0, &own, &[])?;
+            picture::write_png(&path, decoded.images(), 0, &own, &text)?;
         }
     }
     let trips = decoded.into_iter().zip(passages).map(|(decoded, passage)| Trip {

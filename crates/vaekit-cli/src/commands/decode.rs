@@ -86,7 +86,7 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<DecodeReport> {
         for (position, item) in batch.iter().enumerate() {
             let image = Images { data: images.data.slice_axis(Axis(0), Slice::from(position..=position)).into_owned() };
             let image = cropped_back(image, &item.provenance, folder.config().latents.image_multiple());
-            let made_by = outputs::provenance(&folder, &opened.report, &image);
+            let made_by = outputs::provenance(&folder, &opened.report.engine, &image);
             let extras = Extras { sixteen_bit: args.sixteen_bit, ..Extras::default() };
             let text = [(Provenance::KEY, made_by.to_json())];
             seconds.time("write", || picture::write_png(&item.output, &image, 0, &extras, &text))?;

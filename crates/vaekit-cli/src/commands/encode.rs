@@ -84,7 +84,7 @@ pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<EncodeReport> {
             let latents = space.to_domain(draw(&posterior, args, item.index), domain).of_kind(Kind::Usage)?;
             let provenance = Provenance {
                 posterior: posterior.logvar().map(|_| drawn(args)),
-                ..outputs::provenance(&folder, &opened.report, &item.images)
+                ..outputs::provenance(&folder, &opened.report.engine, &item.images)
             };
             seconds.time("write", || write(&latents, &provenance, item.output))?;
             encoded.push(Encoded {

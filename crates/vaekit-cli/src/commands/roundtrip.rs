@@ -78,7 +78,7 @@ pub fn roundtrip(args: &RoundtripArgs, ui: &Ui) -> Result<Roundtrip> {
 
     let (height, width) = original.size();
     let decoded = decoded.cropped(height, width);
-    let provenance = outputs::provenance(&folder, &opened.report, &original);
+    let provenance = outputs::provenance(&folder, &opened.report.engine, &original);
     let text = [(Provenance::KEY, provenance.to_json())];
     seconds.time("write", || picture::write_png(&output, &decoded, 0, &picture.extras, &text))?;
 

@@ -98,6 +98,8 @@ fn a_folder_of_unlike_pictures_makes_a_report_of_three_files() {
     let read = |name: &str| std::fs::read_to_string(place.path("report").join(name)).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&read("report.json")).unwrap()["verdict"], report["verdict"]);
     assert_eq!(read("report.csv").lines().count(), 1 + 3 * 2);
+    let made_by = place.json(&["inspect", "report/random/000-a.png"])["provenance"]["vae"]["name"].clone();
+    assert_eq!(made_by, "kl-diffusers");
     assert!(place.path("report/starter/001-b.png").is_file());
     // Random weights against trained ones.
     let score = |variant: usize| report["pictures"][2]["trips"][variant]["ssimulacra2"].as_f64().unwrap();
