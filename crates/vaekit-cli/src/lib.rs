@@ -12,6 +12,7 @@ pub mod engine;
 pub mod failure;
 pub mod files;
 pub mod hub;
+pub mod installed;
 pub mod library;
 pub mod locate;
 pub mod made_by;

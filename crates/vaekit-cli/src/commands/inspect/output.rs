@@ -13,7 +13,7 @@ use vaekit_latents::{Format, LatentFile, Provenance, ReadOptions};
 
 use crate::args::LibraryArgs;
 use crate::failure::{Kind, OfKind};
-use crate::made_by::{Installed, short};
+use crate::installed::{Installed, short};
 use crate::ui::Ui;
 
 const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
