@@ -57,7 +57,7 @@ pub fn open() -> Result<Hub> {
 /// A hub's failure, of the kind it has.
 pub fn failure(error: HubError) -> Error {
     let kind = match error {
-        HubError::Damaged { .. } | HubError::NotInstalled { .. } => Some(Kind::BadInput),
+        HubError::Damaged { .. } | HubError::NotInstalled { .. } | HubError::Elsewhere { .. } => Some(Kind::BadInput),
         HubError::Io { .. } => None,
         _ => Some(Kind::Hub),
     };

@@ -151,6 +151,14 @@ pub enum HubError {
         /// The VAE.
         name: String,
     },
+    /// Its files are those of another repository.
+    #[error("{name} was not fetched; what is used of it is {}, which another program fetched: remove it there", .path.display())]
+    Elsewhere {
+        /// The VAE.
+        name: String,
+        /// The file.
+        path: PathBuf,
+    },
     /// The disk.
     #[error("cannot {what} {}: {error}", .path.display())]
     Io {

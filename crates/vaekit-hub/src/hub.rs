@@ -106,11 +106,15 @@ impl Hub {
     /// will fetch them again. Copies in other repositories stay.
     ///
     /// # Errors
-    /// [`HubError::NotInstalled`] if none was here, or one of the disk's.
+    /// [`HubError::NotInstalled`] if none was here, [`HubError::Elsewhere`] if only copies are, or one of the disk's.
     pub fn remove(&self, entry: &Entry) -> Result<u64, HubError> {
         let folder = self.cache.repository(&entry.repository);
         if entry.files.iter().all(|file| folder.of_any_revision(&file.path).is_empty()) {
-            return Err(HubError::NotInstalled { name: entry.name.clone() });
+            let name = entry.name.clone();
+            return Err(match self.locate(entry).and_then(|files| files.into_iter().next()) {
+                Some(LocalFile { path, .. }) => HubError::Elsewhere { name, path },
+                None => HubError::NotInstalled { name },
+            });
         }
         entry.files.iter().map(|file| folder.remove(&file.path)).sum()
     }

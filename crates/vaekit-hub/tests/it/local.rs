@@ -53,6 +53,9 @@ fn a_published_copy_is_found() {
     assert!(offline(&fake).locate(&entry).is_none());
     let file = lay(&fake, "you/yours", "vae/copy.safetensors", &weights());
     assert_eq!(offline(&fake).locate(&entry).unwrap()[0].path, file);
+    // It is another program's, who would miss it.
+    let error = offline(&fake).remove(&entry).unwrap_err();
+    assert!(matches!(error, HubError::Elsewhere { .. }) && file.is_file(), "{error}");
     // One in another format is known, but no substitute.
     let other =
         vaekit_hub::PublishedCopy { sha256: Some(sha256(b"other").parse().unwrap()), ..entry.copies[0].clone() };
