@@ -1,8 +1,9 @@
 //! Which values share memory: each has a slot from the step that makes it to the last that reads it.
 
 use vaekit_kernels::layout::{Block, Shape};
+use vaekit_onnx::ops::Steps;
 
-use crate::schedule::Schedule;
+use crate::step::{Compute, Kernel};
 
 /// Where values lie, for one size of input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,12 +25,12 @@ pub(crate) struct Place {
 
 impl Memory {
     /// Plans for an input of this shape.
-    pub(crate) fn plan(schedule: &Schedule, input: Shape) -> Self {
-        let last = last_readers(schedule);
-        let mut memory = Memory { places: vec![None; schedule.channels.len()], slots: Vec::new(), macs: Vec::new() };
+    pub(crate) fn plan(network: &Steps<Kernel>, input: Shape) -> Self {
+        let last = network.last_readers();
+        let mut memory = Memory { places: vec![None; network.channels.len()], slots: Vec::new(), macs: Vec::new() };
         let mut free = Vec::new();
         memory.place(0, input, &mut free);
-        for (index, step) in schedule.steps.iter().enumerate() {
+        for (index, step) in network.steps.iter().enumerate() {
             let first = step.work.reads().next().and_then(|value| memory.places[value]);
             let Some(Place { shape, .. }) = first else { continue };
             memory.macs.push(step.work.macs(shape));
@@ -63,14 +64,4 @@ impl Memory {
         self.slots[slot] = self.slots[slot].max(blocks);
         self.places[value] = Some(Place { slot, shape });
     }
-}
-
-/// The last step that reads each value; none for the network's output.
-fn last_readers(schedule: &Schedule) -> Vec<Option<usize>> {
-    let mut last = vec![None; schedule.channels.len()];
-    for (index, step) in schedule.steps.iter().enumerate() {
-        step.work.reads().for_each(|value| last[value] = Some(index));
-    }
-    last[schedule.output] = None;
-    last
 }

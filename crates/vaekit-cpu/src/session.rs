@@ -12,7 +12,7 @@ use vaekit_onnx::ops::{Ops, OpsError};
 
 use crate::memory::Memory;
 use crate::schedule::{Schedule, schedule};
-use crate::step::{Context, Image};
+use crate::step::{Compute, Context, Image};
 use crate::threads::Threads;
 
 /// How a session runs.
@@ -100,20 +100,20 @@ impl CpuSession {
 
     /// Bytes that a run on images or latents `[C, H, W]` holds besides the weights.
     pub fn run_bytes(&self, [c, h, w]: [usize; 3]) -> usize {
-        Memory::plan(&self.schedule, Shape::new(c, h, w)).bytes()
+        Memory::plan(&self.schedule.network, Shape::new(c, h, w)).bytes()
     }
 
     /// The size `[C, H, W]` of the output for images or latents `[C, H, W]`.
     pub fn output(&self, [c, h, w]: [usize; 3]) -> [usize; 3] {
-        let memory = Memory::plan(&self.schedule, Shape::new(c, h, w));
-        let shape = memory.places[self.schedule.output].map_or(Shape::new(0, 0, 0), |place| place.shape);
+        let memory = Memory::plan(&self.schedule.network, Shape::new(c, h, w));
+        let shape = memory.places[self.schedule.network.output].map_or(Shape::new(0, 0, 0), |place| place.shape);
         [shape.channels, shape.height, shape.width]
     }
 
     /// The steps of a run on images or latents `[C, H, W]`, in the order in which an [`Observer`] is asked.
     pub fn steps(&self, [c, h, w]: [usize; 3]) -> Vec<StepInfo> {
-        let memory = Memory::plan(&self.schedule, Shape::new(c, h, w));
-        let steps = self.schedule.steps.iter().zip(memory.macs);
+        let memory = Memory::plan(&self.schedule.network, Shape::new(c, h, w));
+        let steps = self.schedule.network.steps.iter().zip(memory.macs);
         steps.map(|(step, macs)| StepInfo { name: step.name.clone(), kind: step.work.kind(), macs }).collect()
     }
 
@@ -124,7 +124,7 @@ impl CpuSession {
         observer: &mut dyn Observer,
     ) -> Result<(), Failure> {
         let (n, c, h, w) = input.dim();
-        let channels = self.schedule.channels[0];
+        let channels = self.schedule.network.channels[0];
         if c != channels {
             return Err(format!("the input has {c} channels, the model takes {channels}").into());
         }
@@ -152,7 +152,7 @@ impl CpuSession {
         }
         // Freed before anything is asked for.
         self.kept = None;
-        let memory = Memory::plan(&self.schedule, input);
+        let memory = Memory::plan(&self.schedule.network, input);
         let slots = memory.slots.iter().map(|&blocks| Blocks::new(blocks));
         let slots = slots.collect::<Option<Vec<Blocks>>>().ok_or_else(|| {
             Failure::OutOfMemory(format!("{} MB of images would have to be held at once", memory.bytes() / 1_000_000))
@@ -171,7 +171,7 @@ impl CpuSession {
         let Kept { memory, slots, .. } = kept;
         let place = |value: usize| memory.places[value].ok_or("a value has no place");
         let context = Context { level: self.level, norms: &self.schedule.norms, workspace: &self.workspace };
-        let (first, last) = (place(0)?, place(self.schedule.output)?);
+        let (first, last) = (place(0)?, place(self.schedule.network.output)?);
         let shape = [last.shape.channels, last.shape.height, last.shape.width];
         if output.shape() != shape {
             return Err(format!("the output has shape {:?}, but {shape:?} was computed", output.shape()).into());
@@ -179,8 +179,8 @@ impl CpuSession {
         let planar = input.as_standard_layout();
         let planar = planar.as_slice().ok_or("the input has no standard layout")?;
         self.threads.run(|| pack(first.shape, planar, &mut slots[first.slot][..first.shape.blocks()]));
-        let mut moments: Vec<Option<Moments>> = (0..self.schedule.channels.len()).map(|_| None).collect();
-        for (step, &macs) in self.schedule.steps.iter().zip(&memory.macs) {
+        let mut moments: Vec<Option<Moments>> = (0..self.schedule.network.channels.len()).map(|_| None).collect();
+        for (step, &macs) in self.schedule.network.steps.iter().zip(&memory.macs) {
             if observer.step(*progress).await == ControlFlow::Break(()) {
                 return Err(Failure::Cancelled);
             }

@@ -5,68 +5,13 @@ use vaekit_kernels::{
     Affine, Conv2d, Conv3x3, Epilogue, GroupNorm, Io, Level, Moments, Prologue, Upsample2xConv3x3, Window, Workspace,
     attention,
 };
-use vaekit_onnx::ops::Value;
-
-/// A step of a schedule, which makes one value.
-pub(crate) struct Step {
-    pub(crate) name: String,
-    pub(crate) work: Work,
-    pub(crate) output: Value,
-    /// Whether a normalisation follows, for which the output's moments are summed as it is written.
-    pub(crate) moments: bool,
-}
-
-/// What a step computes.
-pub(crate) enum Work {
-    Conv {
-        kernel: Kernel,
-        input: Operand,
-        residual: Option<Value>,
-        relu: bool,
-    },
-    /// `function(input) + residual`.
-    Map {
-        function: Function,
-        input: Operand,
-        residual: Option<Value>,
-    },
-    Attention {
-        qkv: [Value; 3],
-        scale: f32,
-    },
-}
+use vaekit_onnx::ops::{Function, Operand, Scales, Value, Work};
 
 /// A convolution's weights, in the form that its kernel wants.
 pub(crate) enum Kernel {
     Conv3x3(Conv3x3),
     Upsample2xConv3x3(Upsample2xConv3x3),
     Conv2d(Conv2d),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Function {
-    Identity,
-    Relu,
-    Tanh,
-}
-
-/// A value, and what is done to it as it is read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Operand {
-    pub(crate) value: Value,
-    /// A scale and a shift for each channel.
-    pub(crate) affine: Option<Scales>,
-    /// SiLU after them.
-    pub(crate) silu: bool,
-}
-
-/// Where scales and shifts come from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Scales {
-    /// The network's n-th normalisation.
-    Norm(usize),
-    /// The same for each channel.
-    Fixed { scale: f32, offset: f32 },
 }
 
 /// A finished value.
@@ -83,44 +28,50 @@ pub(crate) struct Context<'a> {
     pub(crate) workspace: &'a Workspace,
 }
 
-impl Operand {
-    pub(crate) fn plain(value: Value) -> Self {
-        Operand { value, affine: None, silu: false }
-    }
-
-    fn affine(&self, context: &Context<'_>, image: &Image<'_>) -> Option<Affine> {
-        let channels = image.view.shape().channels;
-        match self.affine {
-            Some(Scales::Norm(norm)) => {
-                let norm = &context.norms[norm];
-                Some(match image.moments {
-                    Some(moments) => norm.affine(moments),
-                    None => norm.affine(&Moments::of(context.level, image.view)),
-                })
-            }
-            Some(Scales::Fixed { scale, offset }) => Some(Affine::new(&vec![scale; channels], &vec![offset; channels])),
-            None if self.silu => Some(Affine::new(&vec![1.0; channels], &vec![0.0; channels])),
-            None => None,
+/// What is done to an image as it is read.
+fn affine(operand: &Operand, context: &Context<'_>, image: &Image<'_>) -> Option<Affine> {
+    let channels = image.view.shape().channels;
+    match operand.affine {
+        Some(Scales::Norm(norm)) => {
+            let norm = &context.norms[norm];
+            Some(match image.moments {
+                Some(moments) => norm.affine(moments),
+                None => norm.affine(&Moments::of(context.level, image.view)),
+            })
         }
+        Some(Scales::Fixed { scale, offset }) => Some(Affine::new(&vec![scale; channels], &vec![offset; channels])),
+        None if operand.silu => Some(Affine::new(&vec![1.0; channels], &vec![0.0; channels])),
+        None => None,
     }
 }
 
-impl Work {
-    /// The values that are read.
-    pub(crate) fn reads(&self) -> impl Iterator<Item = Value> {
-        let (first, second, third) = match self {
-            Work::Conv { input, residual, .. } | Work::Map { input, residual, .. } => (input.value, *residual, None),
-            Work::Attention { qkv: [q, k, v], .. } => (*q, Some(*k), Some(*v)),
-        };
-        [Some(first), second, third].into_iter().flatten()
-    }
-
+/// What a step computes, and how much.
+pub(crate) trait Compute {
     /// The kernel's name, for profiles.
-    pub(crate) fn kind(&self) -> &'static str {
+    fn kind(&self) -> &'static str;
+
+    /// The output's shape, for a first operand of this shape.
+    fn output(&self, input: Shape) -> Shape;
+
+    /// Multiply-adds as a direct evaluation would take them; saturates.
+    fn macs(&self, input: Shape) -> u64;
+
+    /// Computes; `image` gives the values that [`reads`](Work::reads) names.
+    fn run<'a>(
+        &self,
+        context: &Context<'_>,
+        image: impl Fn(Value) -> Image<'a>,
+        out: &mut [Block],
+        moments: Option<&mut Moments>,
+    );
+}
+
+impl Compute for Work<Kernel> {
+    fn kind(&self) -> &'static str {
         match self {
-            Work::Conv { kernel: Kernel::Conv3x3(_), .. } => "conv 3x3",
-            Work::Conv { kernel: Kernel::Upsample2xConv3x3(_), .. } => "upsample 2x and conv 3x3",
-            Work::Conv { kernel: Kernel::Conv2d(conv), .. } => match conv.window() {
+            Work::Conv { conv: Kernel::Conv3x3(_), .. } => "conv 3x3",
+            Work::Conv { conv: Kernel::Upsample2xConv3x3(_), .. } => "upsample 2x and conv 3x3",
+            Work::Conv { conv: Kernel::Conv2d(conv), .. } => match conv.window() {
                 Window { size: 1, .. } => "conv 1x1",
                 Window { stride: 2, .. } => "conv 3x3 stride 2",
                 _ => "conv 3x3 direct",
@@ -130,20 +81,18 @@ impl Work {
         }
     }
 
-    /// The output's shape, for a first operand of this shape.
-    pub(crate) fn output(&self, input: Shape) -> Shape {
+    fn output(&self, input: Shape) -> Shape {
         match self {
-            Work::Conv { kernel, .. } => kernel.output(input),
+            Work::Conv { conv, .. } => conv.output(input),
             Work::Map { .. } | Work::Attention { .. } => input,
         }
     }
 
-    /// Multiply-adds as a direct evaluation would take them; saturates.
-    pub(crate) fn macs(&self, input: Shape) -> u64 {
+    fn macs(&self, input: Shape) -> u64 {
         let factors = match self {
-            Work::Conv { kernel, .. } => {
-                let output = kernel.output(input);
-                [kernel.taps(), input.channels, output.channels, output.pixels()]
+            Work::Conv { conv, .. } => {
+                let output = conv.output(input);
+                [conv.taps(), input.channels, output.channels, output.pixels()]
             }
             Work::Map { .. } => [1, 1, input.channels, input.pixels()],
             Work::Attention { .. } => [2, input.channels, input.pixels(), input.pixels()],
@@ -151,8 +100,7 @@ impl Work {
         factors.into_iter().fold(1, |product: u64, factor| product.saturating_mul(factor as u64))
     }
 
-    /// Computes; `image` gives the values that [`reads`](Self::reads) names.
-    pub(crate) fn run<'a>(
+    fn run<'a>(
         &self,
         context: &Context<'_>,
         image: impl Fn(Value) -> Image<'a>,
@@ -161,17 +109,17 @@ impl Work {
     ) {
         let Context { level, workspace, .. } = *context;
         match self {
-            Work::Conv { kernel, input, residual, relu } => {
+            Work::Conv { conv, input, residual, relu } => {
                 let x = image(input.value);
-                let affine = input.affine(context, &x);
+                let affine = affine(input, context, &x);
                 let residual = residual.map(|value| image(value).view);
                 let epilogue = Epilogue { residual, relu: *relu };
                 let io = Io { input: x.view, prologue: prologue(affine.as_ref(), input.silu), epilogue };
-                kernel.run(io, out, moments, workspace);
+                conv.run(io, out, moments, workspace);
             }
             Work::Map { function, input, residual } => {
                 let x = image(input.value);
-                let affine = input.affine(context, &x);
+                let affine = affine(input, context, &x);
                 prologue(affine.as_ref(), input.silu).apply(level, x.view, out);
                 let residual = residual.map(|value| image(value).view);
                 map(*function, x.view.shape(), residual, out);

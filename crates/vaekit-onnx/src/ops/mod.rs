@@ -5,8 +5,11 @@
 
 mod document;
 mod recognise;
+mod steps;
 
 use std::io::{Read, Seek};
+
+pub use steps::{Convolution, Function, Operand, Scales, Step, Steps, StepsError, Work};
 
 use crate::walk::{InspectError, Reason};
 

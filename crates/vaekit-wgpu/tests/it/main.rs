@@ -1,0 +1,34 @@
+//! The engine on whatever GPU there is, best a software one: kernels against their twins, networks against an evaluation in
+//! f64 that knows neither ONNX nor these kernels.
+
+mod kernels;
+mod networks;
+#[path = "../../../vaekit-onnx/tests/it/vaes.rs"]
+mod vaes;
+#[path = "../../../vaekit-cpu/tests/it/weights.rs"]
+mod weights;
+
+use std::sync::OnceLock;
+
+use vaekit::block_on;
+use vaekit_wgpu::{Gpu, GpuOptions};
+
+/// The GPU of the tests, a software one if there is no other; nothing if there is none, which is an error where
+/// `VAEKIT_REQUIRE_WGPU` is set.
+fn gpu() -> Option<Gpu> {
+    static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
+    let gpu = GPU.get_or_init(|| match request() {
+        Ok(gpu) => Some(gpu),
+        Err(error) if std::env::var_os("VAEKIT_REQUIRE_WGPU").is_some() => panic!("{error}"),
+        Err(error) => {
+            eprintln!("skipped: {error}");
+            None
+        }
+    });
+    gpu.clone()
+}
+
+/// A device of its own.
+fn request() -> Result<Gpu, vaekit_wgpu::GpuError> {
+    block_on(Gpu::request(&GpuOptions { software: true, ..GpuOptions::default() }))
+}
