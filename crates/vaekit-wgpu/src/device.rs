@@ -57,6 +57,9 @@ impl Gpu {
 
     /// That the device was not lost.
     pub(crate) fn alive(&self) -> Result<(), Fault> {
+        // Natively a device tells only where it is polled.
+        #[cfg(not(target_arch = "wasm32"))]
+        drop(self.device().poll(wgpu::PollType::Poll));
         self.lost().map_or(Ok(()), |reason| Err(Fault::Lost(reason)))
     }
 
@@ -67,7 +70,9 @@ impl Gpu {
         {
             let _ = index;
             let (sender, done) = futures_channel::oneshot::channel();
-            self.queue().on_submitted_work_done(move || drop(sender.send(())));
+            self.queue().on_submitted_work_done(move || {
+                let _ = sender.send(());
+            });
             Submission { done }
         }
         #[cfg(not(target_arch = "wasm32"))]
@@ -77,17 +82,22 @@ impl Gpu {
     /// Waits until the device has done it.
     pub(crate) async fn wait(&self, submission: Submission) -> Result<(), Fault> {
         #[cfg(target_arch = "wasm32")]
-        let waited = submission.done.await.map_err(|_| Fault::Lost("it no longer answers".into()));
+        let waited = submission.done.await.map_err(|_| self.lost_for("it no longer answers".into()));
         #[cfg(not(target_arch = "wasm32"))]
         let waited = self.poll(Some(submission.index));
         self.alive()?;
         waited
     }
 
+    /// Notes that the device no longer works.
+    fn lost_for(&self, reason: String) -> Fault {
+        Fault::Lost(locked(&self.shared.lost).get_or_insert(reason).clone())
+    }
+
     #[cfg(not(target_arch = "wasm32"))]
     fn poll(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<(), Fault> {
         let wait = wgpu::PollType::Wait { submission_index, timeout: None };
-        self.device().poll(wait).map(drop).map_err(|error| Fault::Lost(error.to_string()))
+        self.device().poll(wait).map(drop).map_err(|error| self.lost_for(error.to_string()))
     }
 
     /// The bytes of a buffer that can be mapped.
@@ -101,7 +111,7 @@ impl Gpu {
         match mapped {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(Fault::Other(error.to_string())),
-            Err(_) => return Err(Fault::Lost("it no longer answers".into())),
+            Err(_) => return Err(self.lost_for("it no longer answers".into())),
         }
         let taken = buffer.get_mapped_range(..).map(|bytes| take(&bytes));
         buffer.unmap();

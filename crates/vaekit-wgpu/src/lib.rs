@@ -23,6 +23,7 @@
 
 mod clock;
 mod device;
+mod draw;
 mod gpu;
 pub mod kernels;
 pub mod layout;
@@ -35,5 +36,5 @@ mod session;
 
 pub use gpu::{AdapterReport, Gpu, GpuError, GpuOptions};
 pub use run::StepTime;
-pub use session::{OpenError, Options, WgpuSession, engine};
+pub use session::{OpenError, Options, Times, WgpuSession, engine};
 pub use wgpu;

@@ -45,6 +45,17 @@ impl Gpu {
         Ok(works)
     }
 
+    /// Tries every kernel, as [`kernels::Case::all`](Case::all), and gives what was found.
+    ///
+    /// # Errors
+    /// [`CaseError`] if the device runs out of memory or is lost.
+    pub async fn probe(&self) -> Result<Vec<Finding>, CaseError> {
+        for case in Case::all(self.half_storage()) {
+            self.works(&case.kernel).await.map_err(CaseError)?;
+        }
+        Ok(self.findings())
+    }
+
     /// Runs a case and gives the lanes of its output.
     ///
     /// # Errors

@@ -9,9 +9,9 @@ use vaekit::{Failure, Observer, Progress};
 use crate::clock;
 use crate::device::{Fault, Submission};
 use crate::gpu::Gpu;
-use crate::layout::{LANES, pack, unpack};
+use crate::layout::{LANES, Shape, pack, unpack};
 use crate::pipeline::{Pipeline, UNIFORM_BYTES, UNIFORM_STRIDE};
-use crate::plan::{Array, Plan};
+use crate::plan::{Array, Dispatch, Plan};
 
 /// Seconds that one submission should take: short enough to cancel and for other programs to draw, long enough that handing
 /// over costs nothing.
@@ -88,17 +88,17 @@ impl Prepared {
             }
             gpu.queue().write_buffer(&uniforms, 0, &words);
             let mut known: HashMap<&[Array], wgpu::BindGroup> = HashMap::new();
-            let bind = |(dispatch, pipeline): (&'_ crate::plan::Dispatch, &Arc<Pipeline>)| {
+            let bind = |dispatch: &Dispatch, pipeline: &Pipeline| {
                 let arrays = dispatch.arrays.iter().map(|array| match *array {
                     Array::Slot { slot, bytes } => (&slots[slot], bytes),
                     Array::Constant(constant) => (&constants[constant], constants[constant].size()),
                 });
                 let arrays: Vec<(&wgpu::Buffer, u64)> = arrays.collect();
-                (Arc::clone(pipeline), gpu.bind_group(&pipeline.layout, &uniforms, &arrays))
+                gpu.bind_group(&pipeline.layout, &uniforms, &arrays)
             };
             let mut bound = Vec::with_capacity(pipelines.len());
             for (dispatch, pipeline) in plan.dispatches.iter().zip(&pipelines) {
-                let group = known.entry(&dispatch.arrays).or_insert_with(|| bind((dispatch, pipeline)).1);
+                let group = known.entry(&dispatch.arrays).or_insert_with(|| bind(dispatch, pipeline));
                 bound.push((Arc::clone(pipeline), group.clone()));
             }
             bound
@@ -182,6 +182,16 @@ impl Prepared {
             next += count;
         }
         Ok(times)
+    }
+
+    /// Multiply-adds of a run.
+    pub(crate) fn macs(&self) -> u64 {
+        self.plan.dispatches.iter().map(|dispatch| dispatch.macs).sum()
+    }
+
+    /// Where the output is.
+    pub(crate) fn output_buffer(&self) -> (&wgpu::Buffer, Shape) {
+        (&self.slots[self.plan.output.slot], self.plan.output.shape)
     }
 
     /// Reads the output `[C, H, W]`.

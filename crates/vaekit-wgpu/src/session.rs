@@ -6,7 +6,9 @@ use ndarray::{ArrayView3, ArrayView4, ArrayViewMut3, ArrayViewMut4, Axis};
 use vaekit::{Engine, Failure, Observer, Progress, RunError, RunFuture, Session};
 use vaekit_onnx::ops::{Ops, OpsError, StepsError};
 
+use crate::clock;
 use crate::device::Fault;
+use crate::draw::Drawer;
 use crate::gpu::Gpu;
 use crate::layout::{Shape, Storage};
 use crate::network::Network;
@@ -50,6 +52,23 @@ impl OpenError {
     }
 }
 
+/// Seconds of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Times {
+    /// Packing the input and handing it over.
+    pub upload: f64,
+    /// Computing, with waiting for the observer.
+    pub compute: f64,
+    /// Reading the output back and unpacking it, or drawing it.
+    pub output: f64,
+}
+
+impl Times {
+    fn new([begin, written, computed, end]: [f64; 4]) -> Self {
+        Times { upload: written - begin, compute: computed - written, output: end - computed }
+    }
+}
+
 /// One half of a VAE on a GPU.
 pub struct WgpuSession {
     gpu: Gpu,
@@ -58,6 +77,8 @@ pub struct WgpuSession {
     network: Network,
     constants: Vec<wgpu::Buffer>,
     rate: Rate,
+    times: Times,
+    drawer: Option<Drawer>,
     /// What the last run used, which the next one of that size uses again.
     prepared: Option<Prepared>,
 }
@@ -78,8 +99,17 @@ impl WgpuSession {
         });
         let (network, constants) = uploaded.await.map_err(device)?;
         let network = network?;
-        let (rate, options) = (Rate::first(gpu), options.clone());
-        Ok(WgpuSession { gpu: gpu.clone(), engine: engine(gpu), options, network, constants, rate, prepared: None })
+        Ok(WgpuSession {
+            gpu: gpu.clone(),
+            engine: engine(gpu),
+            options: options.clone(),
+            network,
+            constants,
+            rate: Rate::first(gpu),
+            times: Times::default(),
+            drawer: None,
+            prepared: None,
+        })
     }
 
     /// The device.
@@ -113,8 +143,90 @@ impl WgpuSession {
         timed.map_err(|failure| RunError::new(&self.engine, &[1, c, h, w], failure))
     }
 
+    /// Decodes one latent `[C, H, W]` into a texture without reading the picture back: `(x + 1) / 2` in its upper left
+    /// corner, opaque.
+    ///
+    /// The texture is an `rgba8unorm` of [`Gpu::device`] with `STORAGE_BINDING`, at least as large as the picture; a page
+    /// draws it to a canvas, or wraps a canvas that is configured so.
+    ///
+    /// # Errors
+    /// [`RunError`] as a run, if the model gives no pictures of three channels, if the texture is too small, and if a value
+    /// is NaN or infinite: what was drawn is then no picture.
+    pub async fn draw(
+        &mut self,
+        input: ArrayView3<'_, f32>,
+        texture: &wgpu::Texture,
+        observer: &mut dyn Observer,
+    ) -> Result<(), RunError> {
+        let shape = input.shape().to_vec();
+        let drawn = self.draw_one(input, texture, observer).await;
+        drawn.map_err(|failure| RunError::new(&self.engine, &shape, failure))
+    }
+
+    async fn draw_one(
+        &mut self,
+        input: ArrayView3<'_, f32>,
+        texture: &wgpu::Texture,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Failure> {
+        let (c, h, w) = input.dim();
+        self.check_channels(c)?;
+        self.prepare_for(Shape::new(c, h, w)).await?;
+        let Some(prepared) = &self.prepared else { return Err("there is no plan".into()) };
+        let shape = prepared.plan.output.shape;
+        if shape.channels != 3 {
+            return Err(format!("the output has {} channels, a picture has 3", shape.channels).into());
+        }
+        if (texture.width() as usize) < shape.width || (texture.height() as usize) < shape.height {
+            let (width, height) = (texture.width(), texture.height());
+            let picture = format!("{} by {}", shape.width, shape.height);
+            return Err(format!("the picture is {picture}, the texture {width} by {height}").into());
+        }
+        let storage = prepared.plan.storage;
+        if self.drawer.as_ref().is_none_or(|drawer| drawer.storage() != storage) {
+            self.drawer = Some(Drawer::new(&self.gpu, storage).await?);
+        }
+        let Some(drawer) = &self.drawer else { return Err("there is no kernel that draws".into()) };
+        let input = input.as_standard_layout();
+        let mut progress = Progress { done: 0, total: prepared.macs() };
+        let begin = clock::seconds();
+        prepared.write(&self.gpu, input.as_slice().ok_or("the input has no standard layout")?);
+        let written = clock::seconds();
+        prepared.run(&self.gpu, observer, &mut progress, &mut self.rate).await?;
+        let computed = clock::seconds();
+        let wrong = drawer.draw(&self.gpu, prepared.output_buffer(), texture).await?;
+        self.times = Times::new([begin, written, computed, clock::seconds()]);
+        if wrong > 0 {
+            return Err(format!("{wrong} pixels of {} are NaN or infinite", shape.pixels()).into());
+        }
+        Ok(())
+    }
+
+    /// Plans for images or latents `[C, H, W]`, tries the kernels, and takes the memory that the next run of this size needs.
+    ///
+    /// # Errors
+    /// [`RunError`] if the device cannot run it.
+    pub async fn prepare(&mut self, [c, h, w]: [usize; 3]) -> Result<(), RunError> {
+        let prepared = self.prepare_for(Shape::new(c, h, w)).await;
+        prepared.map_err(|failure| RunError::new(&self.engine, &[1, c, h, w], failure))
+    }
+
+    /// What the last run took, in seconds.
+    pub fn times(&self) -> Times {
+        self.times
+    }
+
+    fn check_channels(&self, c: usize) -> Result<(), Failure> {
+        let channels = self.network.steps.channels[0];
+        if c == channels {
+            Ok(())
+        } else {
+            Err(format!("the input has {c} channels, the model takes {channels}").into())
+        }
+    }
+
     async fn time_steps(&mut self, shape: Shape) -> Result<Vec<StepTime>, Failure> {
-        self.prepare(shape).await?;
+        self.prepare_for(shape).await?;
         let names: Vec<&str> = self.network.steps.steps.iter().map(|step| step.name.as_str()).collect();
         let Some(prepared) = &self.prepared else { return Ok(Vec::new()) };
         prepared.write(&self.gpu, &vec![0.0; shape.channels * shape.pixels()]);
@@ -134,7 +246,7 @@ impl WgpuSession {
 
     /// Makes sure that there is a plan for this size with memory and kernels that work: in f32 if it can be, else in f16 if
     /// it may be.
-    async fn prepare(&mut self, shape: Shape) -> Result<(), Failure> {
+    async fn prepare_for(&mut self, shape: Shape) -> Result<(), Failure> {
         self.gpu.alive()?;
         if self.prepared.as_ref().is_some_and(|prepared| prepared.plan.input.shape == shape) {
             return Ok(());
@@ -180,24 +292,21 @@ impl WgpuSession {
         observer: &mut dyn Observer,
     ) -> Result<(), Failure> {
         let (n, c, h, w) = input.dim();
-        let channels = self.network.steps.channels[0];
-        if c != channels {
-            return Err(format!("the input has {c} channels, the model takes {channels}").into());
-        }
+        self.check_channels(c)?;
         if output.len_of(Axis(0)) != n {
             return Err(format!("the output is for {} items, the input holds {n}", output.len_of(Axis(0))).into());
         }
-        self.prepare(Shape::new(c, h, w)).await?;
+        self.prepare_for(Shape::new(c, h, w)).await?;
         let Some(prepared) = &self.prepared else { return Err("there is no plan".into()) };
         let shape = prepared.plan.output.shape;
         let shape = [shape.channels, shape.height, shape.width];
         if output.shape()[1..] != shape {
             return Err(format!("the output has shape {:?}, but {shape:?} is computed", &output.shape()[1..]).into());
         }
-        let of_one: u64 = prepared.plan.dispatches.iter().map(|dispatch| dispatch.macs).sum();
+        let of_one = prepared.macs();
         let mut progress = Progress { done: 0, total: of_one.saturating_mul(n as u64) };
         for (input, output) in input.outer_iter().zip(output.outer_iter_mut()) {
-            run_one(&self.gpu, prepared, input, output, observer, &mut progress, &mut self.rate).await?;
+            self.times = run_one(&self.gpu, prepared, input, output, observer, &mut progress, &mut self.rate).await?;
         }
         Ok(())
     }
@@ -211,12 +320,16 @@ async fn run_one(
     observer: &mut dyn Observer,
     progress: &mut Progress,
     rate: &mut Rate,
-) -> Result<(), Failure> {
+) -> Result<Times, Failure> {
     let input = input.as_standard_layout();
+    let begin = clock::seconds();
     prepared.write(gpu, input.as_slice().ok_or("the input has no standard layout")?);
+    let written = clock::seconds();
     prepared.run(gpu, observer, progress, rate).await?;
+    let computed = clock::seconds();
     let planar = output.as_slice_mut().ok_or("the output has no standard layout")?;
-    Ok(prepared.output(gpu, planar).await?)
+    prepared.output(gpu, planar).await?;
+    Ok(Times::new([begin, written, computed, clock::seconds()]))
 }
 
 /// What every session on this GPU runs on.

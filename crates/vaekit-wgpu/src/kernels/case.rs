@@ -1,8 +1,10 @@
 //! Small dispatches whose results are known: for the probe and the tests.
 
+use vaekit_onnx::ops::Function;
+
 use super::{
-    Conv, ConvParams, Kernel, Map, MapParams, Merge, MergeParams, Moments, MomentsParams, Prologue, Softmax,
-    SoftmaxParams, Uniform, Weights, chunk,
+    Conv, ConvParams, Filters, FiltersParams, Inputs, Kernel, Map, MapParams, Merge, MergeParams, Moments,
+    MomentsParams, Outputs, POINTS, Prologue, Softmax, SoftmaxParams, TILE, Tile, TilesParams, Uniform, Weights, chunk,
 };
 use crate::layout::{LANES, Shape, Storage};
 
@@ -49,6 +51,9 @@ impl Case {
             Kernel::Moments(moments) => Case::moments(moments, Shape::new(5, 33, 40)),
             Kernel::Merge(_) => Case::merge(Shape::new(6, 33, 40), 2),
             Kernel::Softmax(_) => Case::softmax(21, 11),
+            Kernel::Filters(_) => Case::filters(6, 10),
+            Kernel::Inputs(inputs) => Case::inputs(inputs, Shape::new(6, 9, 37), 0),
+            Kernel::Outputs(outputs) => Case::outputs(outputs, Shape::new(6, 9, 37), 0),
         }
     }
 
@@ -198,6 +203,91 @@ impl Case {
         }
     }
 
+    /// Weights of so many channels to points.
+    pub fn filters(inputs: usize, outputs: usize) -> Self {
+        let mut noise = Noise(9);
+        let weights = noise.take(outputs * inputs * 9, 1.0 / 3.0);
+        let packed = super::pack_weights(&[weights], &noise.take(outputs, 1.0), inputs, 9);
+        let (planes, out_planes) = (inputs.div_ceil(LANES) as u32, outputs.div_ceil(LANES) as u32);
+        let params = FiltersParams::new(planes, out_planes, 2);
+        let output = vec![UNWRITTEN; POINTS * params.vectors as usize * LANES];
+        let (uniform, grid) = (Uniform::new(&params), Filters::grid(&params));
+        Case { kernel: Kernel::Filters(Filters), uniform, grid, arrays: vec![packed], output }
+    }
+
+    /// Tiles of an image to points, from a row of tiles on.
+    pub fn inputs(inputs: Inputs, shape: Shape, row: usize) -> Self {
+        let mut noise = Noise(10);
+        let params = TilesParams::new(shape, row as u32, (shape.height.div_ceil(TILE) - row) as u32);
+        let mut arrays = vec![noise.image(shape, inputs.input)];
+        if inputs.prologue != Prologue::Plain {
+            arrays.push(noise.scales(shape.channels));
+        }
+        let output = vec![UNWRITTEN; POINTS * (params.planes * params.tiles) as usize * LANES];
+        let (uniform, grid) = (Uniform::new(&params), Inputs::grid(&params));
+        Case { kernel: Kernel::Inputs(inputs), uniform, grid, arrays, output }
+    }
+
+    /// Points to outputs, from a row of tiles on.
+    pub fn outputs(outputs: Outputs, shape: Shape, row: usize) -> Self {
+        let mut noise = Noise(11);
+        let params = TilesParams::new(shape, row as u32, (shape.height.div_ceil(TILE) - row) as u32);
+        let points = noise.take(POINTS * (params.planes * params.tiles) as usize * LANES, 0.1);
+        let mut arrays = vec![points, crate::layout::pack_channels(&noise.take(shape.channels, 1.0))];
+        if outputs.residual {
+            arrays.push(noise.image(shape, outputs.output));
+        }
+        let output = vec![UNWRITTEN; shape.vectors() * LANES];
+        let (uniform, grid) = (Uniform::new(&params), Outputs::grid(&params));
+        Case { kernel: Kernel::Outputs(outputs), uniform, grid, arrays, output }
+    }
+
+    /// Small cases of all kernels in all of their variants, images stored in f32 or as `half` says: what a device is tried
+    /// with where it shall be known before a model is there.
+    pub fn all(half: Storage) -> Vec<Self> {
+        let prologues = [Prologue::Plain, Prologue::Affine, Prologue::AffineSilu];
+        let mut kernels = vec![Kernel::Merge(Merge), Kernel::Softmax(Softmax), Kernel::Filters(Filters)];
+        for storage in [Storage::F32, half] {
+            let conv = Conv {
+                size: 3,
+                stride: 1,
+                upsample: false,
+                tile: Tile::Wide,
+                weights: Weights::Packed,
+                prologue: Prologue::Plain,
+                residual: false,
+                relu: false,
+                input: storage,
+                output: storage,
+            };
+            for tile in [Tile::Wide, Tile::Medium, Tile::Slim, Tile::Narrow, Tile::Plain] {
+                let conv = Conv { tile, ..conv };
+                let product = Conv { size: 1, ..conv };
+                let (keys, values) = (Weights::Keys(storage), Weights::Values(storage));
+                let convs = [
+                    Conv { prologue: Prologue::AffineSilu, residual: true, relu: true, ..conv },
+                    Conv { stride: 2, ..conv },
+                    Conv { size: 2, upsample: true, ..conv },
+                    product,
+                    Conv { weights: keys, output: Storage::F32, ..product },
+                    Conv { weights: values, input: Storage::F32, ..product },
+                    Conv { weights: Weights::Points, input: Storage::F32, output: Storage::F32, ..product },
+                ];
+                kernels.extend(convs.map(Kernel::Conv));
+            }
+            for function in [Function::Identity, Function::Relu, Function::Tanh] {
+                let map = Map { function, prologue: Prologue::Affine, residual: true, storage };
+                kernels.push(Kernel::Map(map));
+            }
+            kernels.push(Kernel::Moments(Moments { input: storage }));
+            kernels.extend(prologues.map(|prologue| Kernel::Inputs(Inputs { prologue, input: storage })));
+            kernels.push(Kernel::Outputs(Outputs { residual: true, relu: true, output: storage }));
+        }
+        let mut known = std::collections::HashSet::new();
+        kernels.retain(|kernel| known.insert(*kernel));
+        kernels.into_iter().map(Case::small).collect()
+    }
+
     /// What the twin computes.
     pub fn expected(&self) -> Vec<f32> {
         let mut output = self.output.clone();
@@ -211,8 +301,13 @@ impl Case {
     pub fn tolerance(&self, expected: f32) -> f32 {
         let storage = *self.kernel.bindings().last().expect("a kernel writes");
         let rounding = if storage == Storage::F32 { 1e-5 } else { 2e-3 };
-        let of_moments = if matches!(self.kernel, Kernel::Moments(_)) { 1e-4 } else { 0.0 };
-        (rounding + of_moments) * expected.abs().max(1.0)
+        let of_transforms = match self.kernel {
+            Kernel::Moments(_) => 1e-4,
+            // The factors of a tile's transform sum to a few dozen.
+            Kernel::Inputs(_) | Kernel::Outputs(_) | Kernel::Filters(_) => 1e-4,
+            _ => 0.0,
+        };
+        (rounding + of_transforms) * expected.abs().max(1.0)
     }
 }
 

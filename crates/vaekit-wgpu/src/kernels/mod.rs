@@ -11,6 +11,9 @@ mod norm;
 mod softmax;
 mod text;
 mod weights;
+mod winograd;
+
+pub(crate) use text::image_head;
 
 use crate::layout::Storage;
 
@@ -20,6 +23,7 @@ pub use map::{Map, MapParams};
 pub use norm::{Merge, MergeParams, Moments, MomentsParams, chunk};
 pub use softmax::{Softmax, SoftmaxParams};
 pub use weights::{fold_upsample, pack_weights};
+pub use winograd::{Filters, FiltersParams, Inputs, Outputs, POINTS, TILE, TilesParams};
 
 /// A kernel, as far as its text goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +38,12 @@ pub enum Kernel {
     Merge(Merge),
     /// Scores of an attention to weights.
     Softmax(Softmax),
+    /// Winograd: weights to points.
+    Filters(Filters),
+    /// Winograd: tiles to points.
+    Inputs(Inputs),
+    /// Winograd: points to outputs.
+    Outputs(Outputs),
 }
 
 /// What is done to a value as it is read.
@@ -78,6 +88,9 @@ impl Kernel {
             Kernel::Moments(_) => "moments",
             Kernel::Merge(_) => "merge",
             Kernel::Softmax(_) => "softmax",
+            Kernel::Filters(_) => "filters to points",
+            Kernel::Inputs(_) => "tiles to points",
+            Kernel::Outputs(_) => "points to outputs",
         }
     }
 
@@ -89,6 +102,9 @@ impl Kernel {
             Kernel::Moments(kernel) => kernel.wgsl(),
             Kernel::Merge(kernel) => kernel.wgsl(),
             Kernel::Softmax(kernel) => kernel.wgsl(),
+            Kernel::Filters(kernel) => kernel.wgsl(),
+            Kernel::Inputs(kernel) => kernel.wgsl(),
+            Kernel::Outputs(kernel) => kernel.wgsl(),
         }
     }
 
@@ -100,6 +116,9 @@ impl Kernel {
             Kernel::Moments(kernel) => kernel.bindings(),
             Kernel::Merge(kernel) => kernel.bindings(),
             Kernel::Softmax(kernel) => kernel.bindings(),
+            Kernel::Filters(kernel) => kernel.bindings(),
+            Kernel::Inputs(kernel) => kernel.bindings(),
+            Kernel::Outputs(kernel) => kernel.bindings(),
         }
     }
 
@@ -111,6 +130,9 @@ impl Kernel {
             Kernel::Moments(kernel) => kernel.twin(&uniform.params(), arrays, out),
             Kernel::Merge(kernel) => kernel.twin(&uniform.params(), arrays, out),
             Kernel::Softmax(kernel) => kernel.twin(&uniform.params(), out),
+            Kernel::Filters(kernel) => kernel.twin(&uniform.params(), arrays, out),
+            Kernel::Inputs(kernel) => kernel.twin(&uniform.params(), arrays, out),
+            Kernel::Outputs(kernel) => kernel.twin(&uniform.params(), arrays, out),
         }
     }
 }

@@ -52,3 +52,12 @@ pub(super) fn prologue(prologue: Prologue, plane: &str) -> String {
         Prologue::AffineSilu => format!("{affine} x = silu(x);"),
     }
 }
+
+/// The head of a shader that reads one image, whose sides are in the uniform.
+pub(crate) fn image_head(storage: Storage) -> String {
+    // What is written is bound by the shader itself, behind the image.
+    head(&["width", "height"], &[("image", storage), ("unused", Storage::F32)])
+        .lines()
+        .filter(|line| !line.contains("unused"))
+        .fold(String::new(), |text, line| text + line + "\n")
+}

@@ -3,6 +3,7 @@
 use vaekit_onnx::ops::{Operand, Scales, Work};
 
 use super::slots::{Interval, colour};
+use super::winograd::Images;
 use super::{Array, Capabilities, Dispatch, Place, Plan, PlanError};
 use crate::kernels::{
     Conv, ConvParams, Kernel, Map, MapParams, Merge, MergeParams, Moments, MomentsParams, Prologue, Softmax,
@@ -61,14 +62,14 @@ type Name = usize;
 
 /// What a dispatch works on before slots are given.
 #[derive(Clone, Copy)]
-enum Draft {
+pub(super) enum Draft {
     Name(Name),
     Constant(usize),
 }
 
-struct Builder<'a> {
+pub(super) struct Builder<'a> {
     network: &'a Network,
-    capabilities: &'a Capabilities,
+    pub(super) capabilities: &'a Capabilities,
     /// Of every value that is made.
     shapes: Vec<Option<Shape>>,
     /// When each array is needed; values come first, under their own numbers.
@@ -108,17 +109,25 @@ impl Builder<'_> {
     }
 
     /// An array that a step needs beside images, until the step `last`.
-    fn scratch(&mut self, what: &str, first: usize, last: usize, bytes: u64) -> Result<Name, PlanError> {
+    pub(super) fn scratch(&mut self, what: &str, first: usize, last: usize, bytes: u64) -> Result<Name, PlanError> {
         self.check(what, bytes)?;
         self.arrays.push(Interval { first, last, bytes });
         Ok(self.arrays.len() - 1)
     }
 
-    fn shape(&self, value: usize) -> Shape {
+    pub(super) fn shape(&self, value: usize) -> Shape {
         self.shapes[value].unwrap_or(Shape::new(0, 0, 0))
     }
 
-    fn push(&mut self, step: usize, kernel: Kernel, grid: [u32; 3], uniform: Uniform, arrays: Vec<Draft>, macs: u64) {
+    pub(super) fn push(
+        &mut self,
+        step: usize,
+        kernel: Kernel,
+        grid: [u32; 3],
+        uniform: Uniform,
+        arrays: Vec<Draft>,
+        macs: u64,
+    ) {
         self.drafts.push((Dispatch { step, kernel, grid, uniform, arrays: Vec::new(), macs }, arrays));
     }
 
@@ -205,6 +214,10 @@ impl Builder<'_> {
         output: usize,
     ) -> Result<(), PlanError> {
         let (prologue, scales) = self.scales(step, input)?;
+        let images = Images { input: input.value, prologue, scales, residual, relu, output };
+        if self.winograd_pays(layer, &images) {
+            return self.winograd(step, layer, &images);
+        }
         let storage = self.capabilities.storage;
         let (from, to) = (self.shape(input.value), self.shape(output));
         let point = layer.size == 1 && layer.stride == 1 && layer.before + layer.after == 0;
@@ -237,7 +250,7 @@ impl Builder<'_> {
     }
 
     /// The tile that suits so many planes of outputs, or a simpler one.
-    fn tiled(&self, step: usize, planes: usize, conv: impl Fn(Tile) -> Conv) -> Result<Conv, PlanError> {
+    pub(super) fn tiled(&self, step: usize, planes: usize, conv: impl Fn(Tile) -> Conv) -> Result<Conv, PlanError> {
         let tile = match planes {
             0..=1 => Tile::Narrow,
             2..=4 => Tile::Slim,
@@ -325,7 +338,6 @@ impl Builder<'_> {
 
     /// Gives slots.
     fn finish(self, step_macs: Vec<u64>) -> Result<Plan, PlanError> {
-        // What no step makes needs no memory.
         let (of, slots) = colour(&self.arrays);
         let memory: u64 = slots.iter().fold(0, |sum, &bytes| sum.saturating_add(bytes));
         if memory > self.capabilities.memory {
@@ -336,6 +348,13 @@ impl Builder<'_> {
             Draft::Name(name) => Array::Slot { slot: of[name], bytes: self.arrays[name].bytes },
             Draft::Constant(constant) => Array::Constant(constant),
         };
+        let most = self.capabilities.max_groups;
+        if let Some((dispatch, _)) = self.drafts.iter().find(|(dispatch, _)| dispatch.grid.iter().any(|&n| n > most)) {
+            let step = &self.network.steps.steps[dispatch.step].name;
+            let limit = format!("this device takes {most} along an axis");
+            let what = format!("a grid of {:?} workgroups for {step}", dispatch.grid);
+            return Err(PlanError::TooLarge { what, bytes: memory, limit });
+        }
         let dispatches = self.drafts.into_iter().map(|(dispatch, arrays)| {
             let arrays = arrays.into_iter().map(array).collect();
             Dispatch { arrays, ..dispatch }

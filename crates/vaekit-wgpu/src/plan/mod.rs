@@ -6,6 +6,9 @@
 
 mod build;
 mod slots;
+mod winograd;
+
+use std::collections::HashSet;
 
 use crate::kernels::{Kernel, Uniform};
 use crate::layout::{Shape, Storage};
@@ -31,6 +34,8 @@ pub struct Capabilities {
     pub dispatch_macs: u64,
     /// Most bytes of what a step needs beside images: an attention's scores.
     pub scratch: u64,
+    /// Whether wide convolutions go by Winograd.
+    pub winograd: bool,
     /// Kernels that gave wrong results here.
     pub wrong: Vec<Kernel>,
 }
@@ -48,6 +53,7 @@ impl Default for Capabilities {
             storage: Storage::F32,
             dispatch_macs: 4_000_000_000,
             scratch: 32 << 20,
+            winograd: true,
             wrong: Vec::new(),
         }
     }
@@ -150,7 +156,7 @@ pub struct Counts {
     pub macs: u64,
     /// Multiply-adds that a direct evaluation would take.
     pub direct_macs: u64,
-    /// Bytes of arrays read and written, each counted once a dispatch.
+    /// Bytes of arrays read and written, each counted once a step.
     pub traffic: u64,
     /// Bytes of all slots.
     pub memory: u64,
@@ -163,11 +169,14 @@ impl Plan {
             Array::Slot { bytes, .. } => bytes,
             Array::Constant(constant) => constants[constant],
         };
+        let of =
+            |dispatch: &'_ Dispatch| dispatch.arrays.iter().map(|&array| (dispatch.step, array)).collect::<Vec<_>>();
+        let arrays: HashSet<(usize, Array)> = self.dispatches.iter().flat_map(of).collect();
         Counts {
             dispatches: self.dispatches.len(),
             macs: self.dispatches.iter().map(|dispatch| dispatch.macs).sum(),
             direct_macs: self.step_macs.iter().sum(),
-            traffic: self.dispatches.iter().flat_map(|dispatch| &dispatch.arrays).map(bytes).sum(),
+            traffic: arrays.iter().map(|(_, array)| bytes(array)).sum(),
             memory: self.slots.iter().sum(),
         }
     }

@@ -17,7 +17,8 @@ pub(super) fn colour(intervals: &[Interval]) -> (Vec<usize>, Vec<u64>) {
     order.sort_by_key(|&i| std::cmp::Reverse(intervals[i].bytes));
     let mut slots: Vec<(u64, Vec<usize>)> = Vec::new();
     let mut of = vec![0; intervals.len()];
-    for i in order {
+    // What no step makes needs no memory.
+    for i in order.into_iter().filter(|&i| intervals[i].bytes > 0) {
         let apart = |&other: &usize| {
             let (a, b) = (&intervals[i], &intervals[other]);
             a.last < b.first || b.last < a.first

@@ -3,7 +3,7 @@
 use vaekit::block_on;
 use vaekit_onnx::ops::Function;
 use vaekit_wgpu::Gpu;
-use vaekit_wgpu::kernels::{Case, Conv, Kernel, Map, Merge, Moments, Prologue, Softmax, Tile, Weights};
+use vaekit_wgpu::kernels::{Case, Conv, Inputs, Kernel, Map, Moments, Outputs, Prologue, Tile, Weights};
 use vaekit_wgpu::layout::{Shape, Storage};
 use vaekit_wgpu::probe::compare;
 
@@ -35,17 +35,23 @@ fn check(gpu: &Gpu, what: &str, case: &Case) {
 #[test]
 fn the_probe_s_cases() {
     let Some(gpu) = gpu() else { return };
-    for tile in TILES {
-        for (size, stride, upsample) in [(3, 1, false), (3, 2, false), (1, 1, false), (2, 1, true)] {
-            let conv = Conv { tile, size, stride, upsample, ..conv() };
-            check(&gpu, "conv", &Case::small(Kernel::Conv(conv)));
-        }
-        for weights in [Weights::Keys(Storage::F32), Weights::Values(Storage::F32), Weights::Points] {
-            check(&gpu, "product", &Case::small(Kernel::Conv(Conv { tile, size: 1, weights, ..conv() })));
-        }
+    for case in Case::all(gpu.half_storage()) {
+        check(&gpu, "small", &case);
     }
-    for kernel in [Kernel::Moments(Moments { input: Storage::F32 }), Kernel::Merge(Merge), Kernel::Softmax(Softmax)] {
-        check(&gpu, "small", &Case::small(kernel));
+}
+
+#[test]
+fn winograd_of_any_size() {
+    let Some(gpu) = gpu() else { return };
+    check(&gpu, "filters", &Case::filters(36, 33));
+    for side in (1..20).step_by(3) {
+        let shape = Shape::new(3 + side % 4, side, 20 - side);
+        let inputs = Inputs { prologue: Prologue::AffineSilu, input: Storage::F32 };
+        let outputs = Outputs { residual: true, relu: false, output: Storage::F32 };
+        for row in 0..side.div_ceil(4).min(2) {
+            check(&gpu, "inputs", &Case::inputs(inputs, shape, row));
+            check(&gpu, "outputs", &Case::outputs(outputs, shape, row));
+        }
     }
 }
 

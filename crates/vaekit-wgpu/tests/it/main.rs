@@ -2,7 +2,10 @@
 //! f64 that knows neither ONNX nor these kernels.
 
 mod kernels;
+mod layers;
 mod networks;
+mod plans;
+mod runs;
 #[path = "../../../vaekit-onnx/tests/it/vaes.rs"]
 mod vaes;
 #[path = "../../../vaekit-cpu/tests/it/weights.rs"]
