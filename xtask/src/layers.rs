@@ -20,6 +20,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         "vaekit-compare",
         &["ort", "tract-onnx", "prost", "safetensors", "image", "clap", "vaekit-onnx", "vaekit-checkpoint"],
     ),
+    ("vaekit-wgpu", &["ort", "tract-onnx", "image", "clap", "rayon", "safetensors", "vaekit-checkpoint", "vaekit-cpu"]),
     ("vaekit-tract", &["ort", "image", "clap", "safetensors", "vaekit-checkpoint", "vaekit-onnx"]),
 ];
 

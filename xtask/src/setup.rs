@@ -61,12 +61,17 @@ fn browsers(ui: &Ui) -> Result<()> {
     sh::run(Command::new("apt-get").args(["-qq", "-y", "--no-install-recommends", "install"]).args(missing))
 }
 
-/// Lets vaekit-ort's tests find the library with the WebGPU provider and the software GPU.
+/// Lets tests find the software GPU, on which vaekit's own engine has to run, and ONNX Runtime with the WebGPU provider.
+///
+/// Chromium brings a Vulkan loader of its own.
 pub(crate) fn with_webgpu(command: &mut Command) -> &mut Command {
     let icd = Path::new(CHROMIUM).join("vk_swiftshader_icd.json");
-    if let Some(installed) = vaekit_ort::installed(&webgpu_home()).filter(|_| icd.exists()) {
+    if !icd.exists() {
+        return command;
+    }
+    command.env("VK_DRIVER_FILES", icd).env("LD_LIBRARY_PATH", CHROMIUM).env("VAEKIT_REQUIRE_WGPU", "1");
+    if let Some(installed) = vaekit_ort::installed(&webgpu_home()) {
         command.env("VAEKIT_TEST_WEBGPU", installed.library);
-        command.env("VK_DRIVER_FILES", icd).env("LD_LIBRARY_PATH", CHROMIUM);
     }
     command
 }

@@ -214,7 +214,7 @@ pub struct EngineArgs {
     /// ONNX Runtime's execution provider: auto, cpu, cuda, tensorrt, directml, coreml, openvino, webgpu, migraphx, xnnpack
     #[arg(long, value_name = "P", default_value = "auto")]
     pub provider: Choice,
-    /// Which of the provider's devices: a number (CUDA, TensorRT, DirectML), GPU or GPU.1 (OpenVINO), ane (CoreML) ...
+    /// Which of the provider's devices: a number (CUDA, TensorRT, DirectML), GPU or GPU.1 (OpenVINO), ane (CoreML), part of a name (--engine wgpu) ...
     #[arg(long, value_name = "ID")]
     pub device: Option<String>,
     /// Threads of a CPU; one a core by default
@@ -249,15 +249,30 @@ impl EngineArgs {
 /// `--engine`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum EngineArg {
-    /// ONNX Runtime on a GPU that works, else vaekit's CPU engine
+    /// ONNX Runtime on a GPU that works, else vaekit's own engines, on a GPU or the CPU
     #[default]
     Auto,
     /// vaekit's own: the fastest on a CPU, nothing to install
     Cpu,
+    /// vaekit's own on a GPU, through Vulkan, Metal or DX12: nothing to install
+    Wgpu,
     /// ONNX Runtime
     Ort,
     /// tract: any CPU, any model, nothing to install; slow
     Tract,
+}
+
+impl EngineArg {
+    /// As it is asked for.
+    pub fn name(self) -> &'static str {
+        match self {
+            EngineArg::Auto => "auto",
+            EngineArg::Cpu => "cpu",
+            EngineArg::Wgpu => "wgpu",
+            EngineArg::Ort => "ort",
+            EngineArg::Tract => "tract",
+        }
+    }
 }
 
 /// `--latents`

@@ -8,14 +8,15 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use vaekit::{Half, Session, Vae};
 use vaekit_cpu::CpuSession;
-use vaekit_onnx::ModelFolder;
+use vaekit_onnx::{ModelFolder, Precision};
 use vaekit_ort::{Choice, LoadError, OrtSession, Provider, Runtime, Skipped};
 use vaekit_tract::TractSession;
+use vaekit_wgpu::Gpu;
 
 use crate::args::{EngineArg, EngineArgs};
 use crate::failure::{Kind, OfKind};
-use crate::locate;
 use crate::ui::Ui;
+use crate::{gpu, locate};
 
 /// A VAE, and how its engine was chosen.
 pub struct Opened {
@@ -36,8 +37,9 @@ pub struct EngineReport {
 
 /// Opens halves of a model on the engine asked for.
 ///
-/// `auto` takes ONNX Runtime with the first GPU provider that works, else vaekit's own CPU engine, and for a graph that it
-/// does not know ONNX Runtime's CPU provider or tract. A provider that is asked for by name is ONNX Runtime's.
+/// `auto` takes ONNX Runtime with the first GPU provider that works, else vaekit's own engine on a real GPU, else its CPU
+/// engine, and for a graph that neither knows ONNX Runtime's CPU provider or tract. A provider that is asked for by name is
+/// ONNX Runtime's.
 ///
 /// # Errors
 /// [`Kind::Engine`] if what was asked for by name is not to be had, [`Kind::BadInput`] if the model lacks a half.
@@ -49,7 +51,7 @@ pub fn open(folder: &ModelFolder, halves: &[Half], args: &EngineArgs, ui: &Ui) -
             return Ok(None);
         }
         let path = folder.model(half).context("checked before")?.path.as_path();
-        let session = engines.open(path, args);
+        let session = engines.open(path, args, folder.facts().map(|facts| facts.precision));
         session.with_context(|| format!("the {half} of {}", locate::name(folder))).of_kind(Kind::Engine).map(Some)
     };
     let (encoder, decoder) = (open_half(Half::Encoder)?, open_half(Half::Decoder)?);
@@ -89,6 +91,8 @@ pub fn available(args: &EngineArgs) -> Result<()> {
 struct Engines {
     /// ONNX Runtime, unless another engine was asked for or there is none.
     runtime: Option<Runtime>,
+    /// A GPU, where one was asked for or is the best there is.
+    gpu: Option<Gpu>,
     skipped: Vec<String>,
 }
 
@@ -97,8 +101,8 @@ impl Engines {
         let wants_provider = !matches!(args.provider, Choice::Auto | Choice::Named(Provider::Cpu));
         let mut skipped = Vec::new();
         let runtime = match args.engine {
-            EngineArg::Cpu | EngineArg::Tract => {
-                let (provider, engine) = (args.provider, if args.engine == EngineArg::Cpu { "cpu" } else { "tract" });
+            EngineArg::Cpu | EngineArg::Tract | EngineArg::Wgpu => {
+                let (provider, engine) = (args.provider, args.engine.name());
                 ensure_usage(!wants_provider, || {
                     format!("--provider {provider} is ONNX Runtime's, and --engine is {engine}")
                 })?;
@@ -116,23 +120,31 @@ impl Engines {
                 }
             },
         };
-        Ok(Engines { runtime, skipped })
+        let gpu = match args.engine {
+            EngineArg::Wgpu => Some(gpu::request(args).of_kind(Kind::Engine)?),
+            _ => None,
+        };
+        Ok(Engines { runtime, gpu, skipped })
     }
 
-    fn open(&mut self, path: &Path, args: &EngineArgs) -> Result<Box<dyn Session>> {
+    fn open(&mut self, path: &Path, args: &EngineArgs, precision: Option<Precision>) -> Result<Box<dyn Session>> {
         match (args.engine, args.provider, &self.runtime) {
             (EngineArg::Cpu, ..) => Ok(Box::new(open_cpu(path, args.threads)??)),
             (EngineArg::Tract, ..) => Ok(Box::new(open_tract(path, args.threads)?)),
+            (EngineArg::Wgpu, ..) => {
+                let gpu = self.gpu.as_ref().context("requested before")?;
+                Ok(Box::new(gpu::open(path, gpu, precision)?))
+            }
             (EngineArg::Ort, _, Some(runtime)) | (EngineArg::Auto, Choice::Named(_), Some(runtime)) => {
                 let (session, report) = OrtSession::open(runtime, path, &args.ort_options())?;
                 self.skip(report.skipped);
                 Ok(Box::new(session))
             }
-            (EngineArg::Ort | EngineArg::Auto, ..) => self.open_best(path, args),
+            (EngineArg::Ort | EngineArg::Auto, ..) => self.open_best(path, args, precision),
         }
     }
 
-    fn open_best(&mut self, path: &Path, args: &EngineArgs) -> Result<Box<dyn Session>> {
+    fn open_best(&mut self, path: &Path, args: &EngineArgs, precision: Option<Precision>) -> Result<Box<dyn Session>> {
         if let Some(runtime) = &self.runtime {
             match OrtSession::open_on_gpu(runtime, path, &args.ort_options()) {
                 Ok((session, report)) => {
@@ -140,6 +152,12 @@ impl Engines {
                     return Ok(Box::new(session));
                 }
                 Err(skipped) => self.skip(skipped),
+            }
+        }
+        if args.engine == EngineArg::Auto {
+            match gpu::open_best(path, &mut self.gpu, precision) {
+                Ok(session) => return Ok(Box::new(session)),
+                Err(error) => self.skip_one(format!("wgpu: {error:#}")),
             }
         }
         match open_cpu(path, args.threads)? {

@@ -11,6 +11,7 @@ pub mod convert;
 pub mod engine;
 pub mod failure;
 pub mod files;
+pub mod gpu;
 pub mod hub;
 pub mod installed;
 pub mod library;

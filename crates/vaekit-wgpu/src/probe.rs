@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::device::{Fault, locked};
 use crate::gpu::Gpu;
-use crate::kernels::{Case, Kernel};
+use crate::kernels::{Case, GUARD, Kernel};
 use crate::layout::Storage;
 use crate::pipeline::UNIFORM_BYTES;
 
@@ -63,8 +63,10 @@ impl Gpu {
     pub async fn run_case(&self, case: &Case) -> Result<Vec<f32>, CaseError> {
         let pipeline = self.compile(&case.kernel).await.map_err(CaseError)?;
         let storages = case.kernel.bindings();
-        let lanes = case.arrays.iter().chain([&case.output]);
-        let arrays: Vec<Vec<u8>> = lanes.zip(&storages).map(|(lanes, storage)| storage.encode(lanes)).collect();
+        let guarded = |lanes: &Vec<f32>| lanes.iter().copied().chain([f32::NAN; GUARD]).collect();
+        let lanes = case.arrays.iter().map(guarded).chain([case.output.clone()]);
+        let arrays = lanes.zip(&storages).map(|(lanes, storage): (Vec<f32>, _)| storage.encode(&lanes));
+        let arrays: Vec<Vec<u8>> = arrays.collect();
         let run = self.scoped(|device| {
             let buffer = |bytes: u64, usage| {
                 let label = Some("probe");

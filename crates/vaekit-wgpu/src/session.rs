@@ -117,6 +117,11 @@ impl WgpuSession {
         &self.gpu
     }
 
+    /// Channels of the input.
+    pub fn inputs(&self) -> usize {
+        self.network.steps.channels[0]
+    }
+
     /// The size `[C, H, W]` of the output for images or latents `[C, H, W]`.
     ///
     /// # Errors
@@ -217,7 +222,7 @@ impl WgpuSession {
     }
 
     fn check_channels(&self, c: usize) -> Result<(), Failure> {
-        let channels = self.network.steps.channels[0];
+        let channels = self.inputs();
         if c == channels {
             Ok(())
         } else {

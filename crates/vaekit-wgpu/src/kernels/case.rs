@@ -23,8 +23,13 @@ pub struct Case {
     pub output: Vec<f32>,
 }
 
-/// What an output holds before.
-const UNWRITTEN: f32 = f32::NAN;
+/// Lanes behind every array that no kernel should read or write.
+pub const GUARD: usize = 16;
+
+/// An output of so many lanes before, with a guard behind.
+fn unwritten(lanes: usize) -> Vec<f32> {
+    vec![f32::NAN; lanes + GUARD]
+}
 
 impl Case {
     /// The smallest case that takes a kernel through all of its text: tiles cut by every edge, more than one step of every
@@ -81,7 +86,7 @@ impl Case {
         if conv.residual {
             arrays.push(noise.image(to, conv.output));
         }
-        let output = vec![UNWRITTEN; to.vectors() * LANES];
+        let output = unwritten(to.vectors() * LANES);
         let grid = conv.grid(&params, batches);
         Case { kernel: Kernel::Conv(conv), uniform: Uniform::new(&params), grid, arrays, output }
     }
@@ -95,7 +100,7 @@ impl Case {
         let chunk = [first as u32, count as u32];
         let params = ConvParams::scores(&conv, q.planes() as u32, queries as u32, chunk, keys as u32);
         let arrays = vec![noise.image(q, conv.input), noise.image(k, storage)];
-        let output = vec![UNWRITTEN; keys.div_ceil(LANES) * count * LANES];
+        let output = unwritten(keys.div_ceil(LANES) * count * LANES);
         Case { kernel: Kernel::Conv(conv), uniform: Uniform::new(&params), grid: conv.grid(&params, 1), arrays, output }
     }
 
@@ -109,7 +114,7 @@ impl Case {
         let chunk = [first as u32, count as u32];
         let params = ConvParams::sums(&conv, v.planes() as u32, queries as u32, chunk, keys as u32);
         let arrays = vec![noise.image(weights, conv.input), noise.image(v, storage)];
-        let output = vec![UNWRITTEN; out.vectors() * LANES];
+        let output = unwritten(out.vectors() * LANES);
         Case { kernel: Kernel::Conv(conv), uniform: Uniform::new(&params), grid: conv.grid(&params, 1), arrays, output }
     }
 
@@ -122,7 +127,7 @@ impl Case {
             noise.take(36 * planes * tiles * LANES, 1.0),
             noise.take(36 * out_planes * planes * LANES * LANES, 1.0 / (inputs as f32).sqrt()),
         ];
-        let output = vec![UNWRITTEN; 36 * out_planes * tiles * LANES];
+        let output = unwritten(36 * out_planes * tiles * LANES);
         Case {
             kernel: Kernel::Conv(conv),
             uniform: Uniform::new(&params),
@@ -143,7 +148,7 @@ impl Case {
         if map.residual {
             arrays.push(noise.image(shape, map.storage));
         }
-        let output = vec![UNWRITTEN; shape.vectors() * LANES];
+        let output = unwritten(shape.vectors() * LANES);
         Case { kernel: Kernel::Map(map), uniform: Uniform::new(&params), grid: Map::grid(&params), arrays, output }
     }
 
@@ -153,7 +158,7 @@ impl Case {
         let mut image = Noise(6).image(shape, moments.input);
         // Far from zero, where squares would cancel.
         image.iter_mut().filter(|lane| **lane != 0.0).for_each(|lane| *lane = moments.input.round(*lane + 100.0));
-        let output = vec![UNWRITTEN; (params.planes * params.chunks) as usize * 2 * LANES];
+        let output = unwritten((params.planes * params.chunks) as usize * 2 * LANES);
         Case {
             kernel: Kernel::Moments(moments),
             uniform: Uniform::new(&params),
@@ -175,7 +180,7 @@ impl Case {
         });
         let pieces: Vec<f32> = pieces.collect();
         let arrays = vec![pieces, noise.scales(shape.channels)];
-        let output = vec![UNWRITTEN; shape.planes() * 2 * LANES];
+        let output = unwritten(shape.planes() * 2 * LANES);
         Case {
             kernel: Kernel::Merge(Merge),
             uniform: Uniform::new(&params),
@@ -194,6 +199,7 @@ impl Case {
         for vector in output.chunks_exact_mut(LANES).skip(last * queries) {
             vector.iter_mut().enumerate().filter(|(lane, _)| last * LANES + lane >= keys).for_each(|(_, x)| *x = 50.0);
         }
+        output.extend([f32::NAN; GUARD]);
         Case {
             kernel: Kernel::Softmax(Softmax),
             uniform: Uniform::new(&params),
@@ -210,7 +216,7 @@ impl Case {
         let packed = super::pack_weights(&[weights], &noise.take(outputs, 1.0), inputs, 9);
         let (planes, out_planes) = (inputs.div_ceil(LANES) as u32, outputs.div_ceil(LANES) as u32);
         let params = FiltersParams::new(planes, out_planes, 2);
-        let output = vec![UNWRITTEN; POINTS * params.vectors as usize * LANES];
+        let output = unwritten(POINTS * params.vectors as usize * LANES);
         let (uniform, grid) = (Uniform::new(&params), Filters::grid(&params));
         Case { kernel: Kernel::Filters(Filters), uniform, grid, arrays: vec![packed], output }
     }
@@ -223,7 +229,7 @@ impl Case {
         if inputs.prologue != Prologue::Plain {
             arrays.push(noise.scales(shape.channels));
         }
-        let output = vec![UNWRITTEN; POINTS * (params.planes * params.tiles) as usize * LANES];
+        let output = unwritten(POINTS * (params.planes * params.tiles) as usize * LANES);
         let (uniform, grid) = (Uniform::new(&params), Inputs::grid(&params));
         Case { kernel: Kernel::Inputs(inputs), uniform, grid, arrays, output }
     }
@@ -237,7 +243,7 @@ impl Case {
         if outputs.residual {
             arrays.push(noise.image(shape, outputs.output));
         }
-        let output = vec![UNWRITTEN; shape.vectors() * LANES];
+        let output = unwritten(shape.vectors() * LANES);
         let (uniform, grid) = (Uniform::new(&params), Outputs::grid(&params));
         Case { kernel: Kernel::Outputs(outputs), uniform, grid, arrays, output }
     }
@@ -260,7 +266,10 @@ impl Case {
                 input: storage,
                 output: storage,
             };
-            for tile in [Tile::Wide, Tile::Medium, Tile::Slim, Tile::Narrow, Tile::Plain] {
+            let all = [Tile::Wide, Tile::Medium, Tile::Slim, Tile::Narrow, Tile::Plain];
+            // What is stored changes two functions only.
+            let tiles = if storage == Storage::F32 { &all[..] } else { &all[..1] };
+            for &tile in tiles {
                 let conv = Conv { tile, ..conv };
                 let product = Conv { size: 1, ..conv };
                 let (keys, values) = (Weights::Keys(storage), Weights::Values(storage));

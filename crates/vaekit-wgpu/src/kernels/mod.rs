@@ -17,7 +17,7 @@ pub(crate) use text::image_head;
 
 use crate::layout::Storage;
 
-pub use case::Case;
+pub use case::{Case, GUARD};
 pub use conv::{Conv, ConvParams, Tile, TileSize, Weights};
 pub use map::{Map, MapParams};
 pub use norm::{Merge, MergeParams, Moments, MomentsParams, chunk};

@@ -215,7 +215,7 @@ impl Builder<'_> {
     ) -> Result<(), PlanError> {
         let (prologue, scales) = self.scales(step, input)?;
         let images = Images { input: input.value, prologue, scales, residual, relu, output };
-        if self.winograd_pays(layer, &images) {
+        if self.winograd_pays(step, layer, &images) {
             return self.winograd(step, layer, &images);
         }
         let storage = self.capabilities.storage;

@@ -6,7 +6,7 @@ use crate::kernels::{
     Conv, ConvParams, Filters, FiltersParams, Inputs, Kernel, Outputs, POINTS, Prologue, TILE, TilesParams, Uniform,
     Weights,
 };
-use crate::layout::Storage;
+use crate::layout::{LANES, Storage};
 use crate::network::Layer;
 
 /// Channels, in and out, from which on it pays: with fewer, the points are more traffic than the products save.
@@ -24,12 +24,30 @@ pub(super) struct Images {
 
 impl Builder<'_> {
     /// Whether a convolution is one that Winograd's kernels do, and they work here.
-    pub(super) fn winograd_pays(&self, layer: &Layer, images: &Images) -> bool {
+    pub(super) fn winograd_pays(&self, step: usize, layer: &Layer, images: &Images) -> bool {
         let same = layer.size == 3 && layer.stride == 1 && layer.before == 1 && layer.after == 1 && !layer.upsample;
         let wide = layer.inputs >= CHANNELS && layer.outputs >= CHANNELS;
         let works = |kernel: &Kernel| !self.capabilities.wrong.contains(kernel);
-        let [filters, inputs, outputs] = self.transforms(images);
-        same && wide && self.capabilities.winograd && [filters, inputs, outputs].iter().all(works)
+        same && wide
+            && self.capabilities.winograd
+            && self.transforms(images).iter().all(works)
+            && self.product(step, layer).is_ok()
+    }
+
+    /// The products of the points.
+    fn product(&self, step: usize, layer: &Layer) -> Result<Conv, PlanError> {
+        self.tiled(step, layer.outputs.div_ceil(LANES), |tile| Conv {
+            size: 1,
+            stride: 1,
+            upsample: false,
+            tile,
+            weights: Weights::Points,
+            prologue: Prologue::Plain,
+            residual: false,
+            relu: false,
+            input: Storage::F32,
+            output: Storage::F32,
+        })
     }
 
     fn transforms(&self, images: &Images) -> [Kernel; 3] {
@@ -59,18 +77,7 @@ impl Builder<'_> {
         let points = self.scratch("transformed tiles", step, step, tiles * u64::from(planes))?;
         let products = self.scratch("products of tiles", step, step, tiles * u64::from(out_planes))?;
         let [to_points, tiles_to_points, to_outputs] = self.transforms(images);
-        let product = self.tiled(step, to.planes(), |tile| Conv {
-            size: 1,
-            stride: 1,
-            upsample: false,
-            tile,
-            weights: Weights::Points,
-            prologue: Prologue::Plain,
-            residual: false,
-            relu: false,
-            input: Storage::F32,
-            output: Storage::F32,
-        })?;
+        let product = self.product(step, layer)?;
         let constant = Draft::Constant(layer.weights);
         let arrays = vec![constant, Draft::Name(filters)];
         self.push(step, to_points, Filters::grid(&weights), Uniform::new(&weights), arrays, 0);

@@ -1,6 +1,7 @@
 //! The engine on whatever GPU there is, best a software one: kernels against their twins, networks against an evaluation in
 //! f64 that knows neither ONNX nor these kernels.
 
+mod expectations;
 mod kernels;
 mod layers;
 mod networks;

@@ -6,6 +6,7 @@ use ndarray::Array4;
 use vaekit::{Domain, Half, Kl, KlClass, KlHalf, LatentSpace, Network, VaeConfig};
 use vaekit_onnx::ops::Ops;
 use vaekit_reference::{Reference, compare, verification_input};
+use vaekit_wgpu::kernels::{Kernel, Tile};
 use vaekit_wgpu::layout::{LANES, Shape, Storage, pack, unpack};
 use vaekit_wgpu::network;
 use vaekit_wgpu::plan::{Array, Capabilities, Counts, Plan, PlanError};
@@ -159,4 +160,37 @@ fn plans_on_narrow_devices_compute_what_networks_do() {
             assert!(comparison.holds() && comparison.non_finite == 0, "{family} {half}: {comparison:?}");
         }
     }
+}
+
+#[test]
+fn kernels_that_are_wrong_on_a_device_are_replaced_or_named() {
+    let network = network::Network::new(ops(&sd(), Half::Decoder), drop).unwrap();
+    let shape = Shape::new(4, 8, 8);
+    let kernels = |capabilities: &Capabilities| -> Vec<Kernel> {
+        let plan = Plan::new(&network, shape, capabilities).unwrap();
+        plan.dispatches.into_iter().map(|dispatch| dispatch.kernel).collect()
+    };
+    let best = kernels(&large());
+    let is_winograd = |kernel: &Kernel| matches!(kernel, Kernel::Outputs(_));
+    assert!(best.iter().any(is_winograd));
+    // Whatever has another way to be done is wrong: Winograd's transforms and every tiled convolution.
+    let replaceable = |kernel: &&Kernel| match kernel {
+        Kernel::Conv(conv) => conv.tile != Tile::Plain,
+        kernel => is_winograd(kernel),
+    };
+    let mut capabilities = large();
+    loop {
+        let wrong: Vec<Kernel> = kernels(&capabilities).iter().filter(replaceable).copied().collect();
+        if wrong.is_empty() {
+            break;
+        }
+        capabilities.wrong.extend(wrong);
+    }
+    let plain = kernels(&capabilities);
+    assert!(!plain.iter().any(is_winograd) && plain.iter().any(|kernel| matches!(kernel, Kernel::Conv(_))));
+    assert!(plain.iter().all(|kernel| !capabilities.wrong.contains(kernel)));
+
+    capabilities.wrong.extend(plain);
+    let error = Plan::new(&network, shape, &capabilities).unwrap_err();
+    assert!(matches!(error, PlanError::NoKernel { .. }), "{error}");
 }
