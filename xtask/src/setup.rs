@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use vaekit_cli::commands::runtime;
 use vaekit_cli::ui::Ui;
 use vaekit_ort::Provider;
@@ -62,16 +62,33 @@ fn browsers(ui: &Ui) -> Result<()> {
 }
 
 /// Lets tests find the software GPU, on which vaekit's own engine has to run, and ONNX Runtime with the WebGPU provider.
-///
-/// Chromium brings a Vulkan loader of its own.
 pub(crate) fn with_webgpu(command: &mut Command) -> &mut Command {
-    let icd = Path::new(CHROMIUM).join("vk_swiftshader_icd.json");
-    if !icd.exists() {
-        return command;
-    }
-    command.env("VK_DRIVER_FILES", icd).env("LD_LIBRARY_PATH", CHROMIUM).env("VAEKIT_REQUIRE_WGPU", "1");
-    if let Some(installed) = vaekit_ort::installed(&webgpu_home()) {
-        command.env("VAEKIT_TEST_WEBGPU", installed.library);
+    if use_software_gpu(command) {
+        command.env("VAEKIT_REQUIRE_WGPU", "1");
+        if let Some(installed) = vaekit_ort::installed(&webgpu_home()) {
+            command.env("VAEKIT_TEST_WEBGPU", installed.library);
+        }
     }
     command
+}
+
+/// Lets a program see the software GPU and no other, if it is there. Chromium brings a Vulkan loader of its own.
+pub(crate) fn use_software_gpu(command: &mut Command) -> bool {
+    let icd = Path::new(CHROMIUM).join("vk_swiftshader_icd.json");
+    let is_there = icd.exists();
+    if is_there {
+        command.env("VK_DRIVER_FILES", icd).env("LD_LIBRARY_PATH", CHROMIUM);
+    }
+    is_there
+}
+
+/// Lets a program load ONNX Runtime with the WebGPU provider.
+///
+/// # Errors
+/// If it is not installed.
+pub(crate) fn use_webgpu_runtime(command: &mut Command) -> Result<()> {
+    let installed = vaekit_ort::installed(&webgpu_home());
+    let installed = installed.context("ONNX Runtime with WebGPU is not installed; run `cargo xtask setup`")?;
+    command.env("ORT_DYLIB_PATH", installed.library);
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Where a run of vaekit's CPU engine spends its time, against what the processor can do.
+//! Where a run of vaekit's engines spends its time, against what the processor can do.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -37,15 +37,21 @@ pub(crate) fn profile(steps: &[StepInfo], run: impl FnOnce(&mut dyn Observer) ->
     let mut clock = Clock::default();
     run(&mut clock)?;
     clock.0.push(Instant::now());
+    let steps = steps.iter().zip(clock.0.windows(2));
+    Ok(by_kernel(steps.map(|(step, ends)| (step.kind, (ends[1] - ends[0]).as_secs_f64(), step.macs))))
+}
+
+/// Steps' kernel, seconds and multiply-adds, added up by kernel.
+pub(crate) fn by_kernel<'a>(steps: impl Iterator<Item = (&'a str, f64, u64)>) -> Vec<Kind> {
     let mut kinds: BTreeMap<&str, (f64, u64)> = BTreeMap::new();
-    for (step, ends) in steps.iter().zip(clock.0.windows(2)) {
-        let kind = kinds.entry(step.kind).or_default();
-        *kind = (kind.0 + (ends[1] - ends[0]).as_secs_f64(), kind.1 + step.macs);
+    for (kernel, seconds, macs) in steps {
+        let kind = kinds.entry(kernel).or_default();
+        *kind = (kind.0 + seconds, kind.1 + macs);
     }
     let mut kinds: Vec<Kind> =
         kinds.into_iter().map(|(kernel, (seconds, macs))| Kind { kernel: kernel.into(), seconds, macs }).collect();
     kinds.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-    Ok(kinds)
+    kinds
 }
 
 /// Operations a second of a product of matrices that fits in the caches, on every thread at once.

@@ -1,10 +1,10 @@
-//! What the CPU benchmark found, as a table and as JSON.
+//! What the native benchmarks found, as a table and as JSON.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::cpu::{Engine, Work};
+use super::measure::{Engine, Work};
 use super::profile::Kind;
 use super::random_vae::Shape;
 
@@ -19,9 +19,9 @@ pub(crate) struct Measurement {
     pub(crate) first_seconds: f64,
     pub(crate) seconds: Vec<f64>,
     pub(crate) peak_memory_bytes: Option<u64>,
-    /// Of vaekit-cpu.
+    /// Of vaekit's engines.
     pub(crate) profile: Vec<Kind>,
-    /// What its product of matrices reaches in the caches.
+    /// What vaekit-cpu's product of matrices reaches in the caches.
     pub(crate) peak_flops: Option<f64>,
 }
 
@@ -92,8 +92,9 @@ impl fmt::Display for Report {
             let (seconds, first) = (row.seconds(), row.median_of(|one| one.first_seconds));
             let least = seconds.iter().copied().fold(f64::MAX, f64::min);
             let most = seconds.iter().copied().fold(0.0, f64::max);
-            let bare = self.results.iter().find(|other| other.work == row.work && other.engine == Engine::BareOrt);
-            let ratio = bare.map_or(f64::NAN, |bare| median(&seconds) / median(&bare.seconds()));
+            // The peer comes first.
+            let peer = self.results.iter().find(|other| other.work == row.work);
+            let ratio = peer.map_or(f64::NAN, |peer| median(&seconds) / median(&peer.seconds()));
             writeln!(
                 f,
                 "| {} | {} | {:.3} s | {least:.3} to {most:.3} s | {ratio:.2} | {first:.3} s | {} |",
@@ -104,8 +105,15 @@ impl fmt::Display for Report {
             )?;
         }
         for row in &self.results {
-            let Some(Measurement { profile, peak_flops: Some(peak), .. }) = row.measurements.last() else { continue };
-            writeln!(f, "\n{} on {}, products of matrices reach {:.0} GFLOP/s:\n", row.work, row.engine, peak * 1e-9)?;
+            let Some(Measurement { profile, peak_flops, .. }) = row.measurements.last() else { continue };
+            if profile.is_empty() {
+                continue;
+            }
+            write!(f, "\n{} on {}", row.work, row.engine)?;
+            if let Some(peak) = peak_flops {
+                write!(f, ", products of matrices reach {:.0} GFLOP/s", peak * 1e-9)?;
+            }
+            writeln!(f, ":\n")?;
             writeln!(f, "| kernel | time | GFLOP/s, counted as direct |\n| --- | --- | --- |")?;
             for Kind { kernel, seconds, macs } in profile {
                 writeln!(f, "| {kernel} | {:.1} ms | {:.0} |", seconds * 1e3, 2e-9 * *macs as f64 / seconds)?;

@@ -11,7 +11,7 @@ use serde_json::json;
 use vaekit_cli::files;
 use vaekit_cli::ui::Ui;
 
-use super::cpu::converted;
+use super::measure::converted;
 use super::random_vae::Shape;
 use super::report::{machine, median, megabytes};
 use crate::{sh, web};
