@@ -27,9 +27,9 @@ impl Gpu {
         if let Some(pipeline) = locked(&self.shared.pipelines).get(kernel) {
             return Ok(Arc::clone(pipeline));
         }
-        let layout = self.layout(kernel.bindings().len());
         let text = kernel.wgsl();
         let compiled = self.scoped(|device| {
+            let layout = self.layout(kernel.bindings().len());
             let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
                 label: Some(kernel.name()),
                 source: wgpu::ShaderSource::Wgsl(text.into()),
@@ -39,7 +39,7 @@ impl Gpu {
                 bind_group_layouts: &[Some(&layout)],
                 immediate_size: 0,
             });
-            device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(kernel.name()),
                 layout: Some(&pipeline_layout),
                 module: &module,
@@ -50,9 +50,10 @@ impl Gpu {
                     ..wgpu::PipelineCompilationOptions::default()
                 },
                 cache: None,
-            })
+            });
+            Pipeline { pipeline, layout }
         });
-        let pipeline = Arc::new(Pipeline { pipeline: compiled.await?, layout });
+        let pipeline = Arc::new(compiled.await?);
         locked(&self.shared.pipelines).insert(*kernel, Arc::clone(&pipeline));
         Ok(pipeline)
     }

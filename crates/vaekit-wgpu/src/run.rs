@@ -108,9 +108,10 @@ impl Prepared {
     }
 
     /// Puts an image `[C, H, W]` in its place.
-    pub(crate) fn write(&self, gpu: &Gpu, planar: &[f32]) {
-        let vectors = pack(self.plan.input.shape, planar);
-        gpu.queue().write_buffer(&self.slots[self.plan.input.slot], 0, &self.plan.storage.encode(&vectors));
+    pub(crate) async fn write(&self, gpu: &Gpu, planar: &[f32]) -> Result<(), Fault> {
+        let vectors = self.plan.storage.encode(&pack(self.plan.input.shape, planar));
+        let slot = &self.slots[self.plan.input.slot];
+        gpu.scoped(|_| gpu.queue().write_buffer(slot, 0, &vectors)).await
     }
 
     /// Computes, in submissions of as many dispatches as take a moment, and asks the observer before each.

@@ -26,6 +26,9 @@ pub struct Options {
     pub memory: Option<u64>,
 }
 
+/// Bytes that a band of what a step needs beside images may take, and those that it is tried with where memory is short.
+const SCRATCH: [u64; 2] = [32 << 20, 4 << 20];
+
 /// Why a model was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -127,7 +130,7 @@ impl WgpuSession {
     /// # Errors
     /// [`PlanError`] if that is too large for the device.
     pub fn output(&self, [c, h, w]: [usize; 3]) -> Result<[usize; 3], PlanError> {
-        let shape = self.plan(Shape::new(c, h, w), self.storage())?.output.shape;
+        let shape = self.plan(Shape::new(c, h, w), self.storage(), SCRATCH[0])?.output.shape;
         Ok([shape.channels, shape.height, shape.width])
     }
 
@@ -136,7 +139,7 @@ impl WgpuSession {
     /// # Errors
     /// [`PlanError`] if that is too large for the device.
     pub fn counts(&self, [c, h, w]: [usize; 3]) -> Result<Counts, PlanError> {
-        Ok(self.plan(Shape::new(c, h, w), self.storage())?.counts(&self.network.constants))
+        Ok(self.plan(Shape::new(c, h, w), self.storage(), SCRATCH[0])?.counts(&self.network.constants))
     }
 
     /// Runs on zeros `[C, H, W]` once to warm up and once step by step, and says how long each step took.
@@ -195,7 +198,7 @@ impl WgpuSession {
         let input = input.as_standard_layout();
         let mut progress = Progress { done: 0, total: prepared.macs() };
         let begin = clock::seconds();
-        prepared.write(&self.gpu, input.as_slice().ok_or("the input has no standard layout")?);
+        prepared.write(&self.gpu, input.as_slice().ok_or("the input has no standard layout")?).await?;
         let written = clock::seconds();
         prepared.run(&self.gpu, observer, &mut progress, &mut self.rate).await?;
         let computed = clock::seconds();
@@ -234,7 +237,7 @@ impl WgpuSession {
         self.prepare_for(shape).await?;
         let names: Vec<&str> = self.network.steps.steps.iter().map(|step| step.name.as_str()).collect();
         let Some(prepared) = &self.prepared else { return Ok(Vec::new()) };
-        prepared.write(&self.gpu, &vec![0.0; shape.channels * shape.pixels()]);
+        prepared.write(&self.gpu, &vec![0.0; shape.channels * shape.pixels()]).await?;
         prepared.time(&self.gpu, &names).await?;
         Ok(prepared.time(&self.gpu, &names).await?)
     }
@@ -243,14 +246,14 @@ impl WgpuSession {
         if self.options.prefer_f16 { self.gpu.half_storage() } else { Storage::F32 }
     }
 
-    fn plan(&self, shape: Shape, storage: Storage) -> Result<Plan, PlanError> {
+    fn plan(&self, shape: Shape, storage: Storage, scratch: u64) -> Result<Plan, PlanError> {
         let capabilities = self.gpu.capabilities();
         let memory = self.options.memory.unwrap_or(capabilities.memory);
-        Plan::new(&self.network, shape, &crate::plan::Capabilities { storage, memory, ..capabilities })
+        Plan::new(&self.network, shape, &crate::plan::Capabilities { storage, memory, scratch, ..capabilities })
     }
 
-    /// Makes sure that there is a plan for this size with memory and kernels that work: in f32 if it can be, else in f16 if
-    /// it may be.
+    /// Makes sure that there is a plan for this size with memory and kernels that work: in f32 if it can be, else in smaller
+    /// bands, else in f16 if it may be.
     async fn prepare_for(&mut self, shape: Shape) -> Result<(), Failure> {
         self.gpu.alive()?;
         if self.prepared.as_ref().is_some_and(|prepared| prepared.plan.input.shape == shape) {
@@ -260,8 +263,9 @@ impl WgpuSession {
         self.prepared = None;
         let half = (self.options.allow_f16 && !self.options.prefer_f16).then(|| self.gpu.half_storage());
         let mut failure = None;
-        for storage in std::iter::once(self.storage()).chain(half) {
-            match self.prepare_with(shape, storage).await {
+        let storages = std::iter::once(self.storage()).chain(half);
+        for (storage, scratch) in storages.flat_map(|storage| SCRATCH.map(|scratch| (storage, scratch))) {
+            match self.prepare_with(shape, storage, scratch).await {
                 Ok(prepared) => {
                     self.prepared = Some(prepared);
                     return Ok(());
@@ -273,9 +277,9 @@ impl WgpuSession {
         Err(failure.unwrap_or_else(|| "there is no plan".into()))
     }
 
-    async fn prepare_with(&self, shape: Shape, storage: Storage) -> Result<Prepared, Failure> {
+    async fn prepare_with(&self, shape: Shape, storage: Storage, scratch: u64) -> Result<Prepared, Failure> {
         loop {
-            let plan = self.plan(shape, storage).map_err(|error| match error {
+            let plan = self.plan(shape, storage, scratch).map_err(|error| match error {
                 PlanError::TooLarge { .. } => Failure::OutOfMemory(error.to_string()),
                 PlanError::NoKernel { .. } | PlanError::Empty { .. } => Failure::Other(error.to_string()),
             })?;
@@ -328,7 +332,7 @@ async fn run_one(
 ) -> Result<Times, Failure> {
     let input = input.as_standard_layout();
     let begin = clock::seconds();
-    prepared.write(gpu, input.as_slice().ok_or("the input has no standard layout")?);
+    prepared.write(gpu, input.as_slice().ok_or("the input has no standard layout")?).await?;
     let written = clock::seconds();
     prepared.run(gpu, observer, progress, rate).await?;
     let computed = clock::seconds();

@@ -7,6 +7,7 @@ mod compare;
 #[path = "../../../vaekit-hub/tests/it/fake_hub.rs"]
 mod fake_hub;
 mod fit;
+mod gpu;
 mod hub;
 mod kill;
 mod pictures;

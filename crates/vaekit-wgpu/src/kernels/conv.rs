@@ -435,16 +435,21 @@ impl Conv {
         let (all_pixels, all_weights) = (depth * staged, depth * planes * lanes);
         let [above, left] = self.before();
         let across_threads = width / pixels;
+        // Pixels of a thread lie side by side where taps share them, else apart, so that threads side by side read and write
+        // what lies side by side.
+        let (apart, together) = if size == 1 { (across_threads, 1) } else { (1, pixels) };
 
         let mut sums = String::new();
         let mut writes = String::new();
         for (pixel, vector) in (0..pixels).flat_map(|pixel| (0..vectors).map(move |vector| (pixel, vector))) {
             sums += &format!("  var s{pixel}_{vector} = vec4<f32>();\n");
-            writes += &format!("  write(batch, out + {vector}u, row, column + {pixel}u, s{pixel}_{vector});\n");
+            writes +=
+                &format!("  write(batch, out + {vector}u, row, column + {}u, s{pixel}_{vector});\n", pixel * apart);
         }
         let mut row = String::new();
-        for column in 0..(pixels - 1) * stride + size {
-            row += &format!("        let x{column} = tile[near + {column}u];\n");
+        let columns = (0..(pixels - 1) * stride + size).filter(|column| size > 1 || column % stride == 0);
+        for column in columns {
+            row += &format!("        let x{column} = tile[near + {}u];\n", column * apart);
         }
         for tap in 0..size {
             for vector in 0..vectors {
@@ -466,7 +471,7 @@ impl Conv {
              \x20 let batch = group.z / p.columns;\n  let first = group.z % p.columns * {planes}u;\n\
              \x20 let top = i32((p.row + group.y * {height}u) * {stride}u) - ({above});\n\
              \x20 let start = i32(group.x * {width}u * {stride}u) - ({left});\n\
-             \x20 let dx = local % {across_threads}u * {pixels}u;\n\
+             \x20 let dx = local % {across_threads}u * {together}u;\n\
              \x20 let dy = local / {across_threads}u % {height}u;\n\
              \x20 let dv = local / {across_threads}u / {height}u * {vectors}u;\n\
              {sums}\
