@@ -1,7 +1,6 @@
 //! A VAE in the page.
 
 use js_sys::{Float32Array, Function, Map, Uint8Array};
-use ndarray::Array4;
 use serde::{Deserialize, Serialize};
 use vaekit::{Domain, Half, Images, LOGVAR_RANGE, Latents, Posterior, Scaling};
 use vaekit_latents::{ImageSize, Provenance, ReadOptions, VaeId};
