@@ -123,7 +123,7 @@ impl Drawer {
             pass.dispatch_workgroups(size[0].div_ceil(SIDE), size[1].div_ceil(SIDE), 1);
             drop(pass);
             encoder.copy_buffer_to_buffer(&self.count, 0, &self.read, 0, 16);
-            drop(gpu.submit(encoder.finish()));
+            let _ = gpu.submit(encoder.finish());
         });
         drawn.await?;
         gpu.read(&self.read, |bytes| bytes.first_chunk().map_or(0, |&word| u32::from_le_bytes(word))).await

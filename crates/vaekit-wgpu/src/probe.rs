@@ -88,7 +88,7 @@ impl Gpu {
             pass.dispatch_workgroups(case.grid[0], case.grid[1], case.grid[2]);
             drop(pass);
             encoder.copy_buffer_to_buffer(output, 0, &read, 0, output.size());
-            drop(self.submit(encoder.finish()));
+            let _ = self.submit(encoder.finish());
             read
         });
         let read = run.await.map_err(CaseError)?;

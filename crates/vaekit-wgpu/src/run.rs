@@ -203,7 +203,7 @@ impl Prepared {
             encoder.copy_buffer_to_buffer(slot, 0, &self.read, 0, self.read.size());
             gpu.submit(encoder.finish())
         });
-        drop(copied.await?);
+        let _ = copied.await?;
         let shape = self.plan.output.shape;
         let lanes = shape.vectors() * LANES;
         gpu.read(&self.read, |bytes| unpack(shape, &self.plan.storage.decode(bytes)[..lanes], planar)).await

