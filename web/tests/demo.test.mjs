@@ -178,7 +178,7 @@ test('on WebGPU the sample comes back, and the figures can be copied', async () 
   await tab.waitForFunction(() => document.querySelector('#copy-report').textContent === 'Copied');
   const report = await tab.evaluate(() => navigator.clipboard.readText());
   assert.match(report, /^engine: vaekit-wgpu .*swiftshader/i);
-  assert.match(report, /Decode: decode: [\d.]+ s, [\d.]+ GFLOP\/s/);
+  assert.match(report, /Decode: compute: [\d.]+ s, [\d.]+ GFLOP\/s/);
   await tab.click('#engine summary');
   await tab.waitForFunction(() => document.querySelector('#engine-facts').textContent.includes('in use'));
   await shoot(tab, 'webgpu', { fullPage: true });
