@@ -9,7 +9,7 @@ import { chromium } from 'playwright-core';
 
 import { serve } from './serve.mjs';
 
-const { engine, model, channels, side, threads, runs, ort, target } = JSON.parse(argv[2]);
+const { engine, model, channels, side, gpu, threads, runs, ort, target } = JSON.parse(argv[2]);
 const dist = fileURLToPath(new URL('./vaekit/dist', import.meta.url));
 const latents = side / 8;
 const shape = [1, channels, latents, latents];
@@ -18,15 +18,19 @@ const page = join(target, 'bench-page');
 mkdirSync(page, { recursive: true });
 writeFileSync(join(page, 'index.html'), '<!doctype html><title>bench</title>');
 // The modules without threads are for pages that are not isolated.
+const gpuFlags = gpu === 'swiftshader' ? ['--use-webgpu-adapter=swiftshader'] : ['--enable-features=Vulkan'];
 const server = await serve({ '': page, package: dist, ort, model }, { isolated: threads > 1 });
 const launched = await chromium.launchServer({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: ['--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update'],
+  args: [
+    ...['--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update'],
+    ...(gpu ? ['--enable-unsafe-webgpu', ...gpuFlags] : []),
+  ],
 });
 const browser = await chromium.connect(launched.wsEndpoint());
 const tab = await browser.newPage();
 await tab.goto(server.url);
-const measured = await tab.evaluate(engine === 'vaekit' ? vaekit : onnxruntime, { shape, threads, runs });
+const measured = await tab.evaluate(engine === 'vaekit' ? vaekit : onnxruntime, { shape, gpu, threads, runs });
 const peakMemoryBytes = peak(launched.process().pid);
 await browser.close();
 await launched.close();
@@ -40,10 +44,10 @@ console.log(
 );
 
 /** In the page. Noise is the same for both. */
-async function vaekit({ shape, threads, runs }) {
+async function vaekit({ shape, gpu, threads, runs }) {
   const begin = performance.now();
   const { Vae } = await import('/package/index.js');
-  const vae = await Vae.load('/model/', { threads, halves: ['decoder'] });
+  const vae = await Vae.load('/model/', { engine: gpu ? 'webgpu' : 'cpu', threads, halves: ['decoder'] });
   const opened = performance.now();
   const data = Float32Array.from({ length: shape.reduce((n, side) => n * side) }, (_, i) => Math.sin(i * 12.9898) * 1.7);
   const decode = () => vae.decode({ data, shape, domain: vae.info.latents.native });
@@ -59,12 +63,12 @@ async function vaekit({ shape, threads, runs }) {
 }
 
 /** In the page: what a developer without vaekit would write. */
-async function onnxruntime({ shape, threads, runs }) {
+async function onnxruntime({ shape, gpu, threads, runs }) {
   const begin = performance.now();
-  const ort = await import('/ort/ort.wasm.min.mjs');
+  const ort = await import(gpu ? '/ort/ort.webgpu.min.mjs' : '/ort/ort.wasm.min.mjs');
   ort.env.wasm.wasmPaths = '/ort/';
   ort.env.wasm.numThreads = threads;
-  const session = await ort.InferenceSession.create('/model/vae_decoder/model.onnx', { executionProviders: ['wasm'] });
+  const session = await ort.InferenceSession.create('/model/vae_decoder/model.onnx', { executionProviders: [gpu ? 'webgpu' : 'wasm'] });
   const opened = performance.now();
   const data = Float32Array.from({ length: shape.reduce((n, side) => n * side) }, (_, i) => Math.sin(i * 12.9898) * 1.7);
   const decode = async () => {
@@ -80,7 +84,7 @@ async function onnxruntime({ shape, threads, runs }) {
     await decode();
     seconds.push((performance.now() - start) / 1000);
   }
-  const detail = `onnxruntime-web ${ort.env.versions.web}, ${ort.env.wasm.numThreads} threads`;
+  const detail = `onnxruntime-web ${ort.env.versions.web}, ${gpu ? 'WebGPU' : `${ort.env.wasm.numThreads} threads`}`;
   return { openSeconds: (opened - begin) / 1000, firstSeconds: (first - begin) / 1000, seconds, detail };
 }
 

@@ -6,14 +6,15 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import { serve } from '../serve.mjs';
-import { dist, launch, native, open, plainPage, root, viteProject } from './support.mjs';
+import { dist, emptyProject, launch, native, open, packageAfter, plainPage, root, withVite, withWebpack } from './support.mjs';
 
 /** On the [-1, 1] scale, f32 against the native engine: the project's level for whole models. */
 const TOLERANCE = 1e-3;
 
-const page = await viteProject();
+const project = emptyProject();
+const [vite, webpack] = [await withVite(project), await withWebpack(project)];
 const folders = {
-  '': page,
+  '': vite,
   native,
   package: dist,
   models: join(root, 'models'),
@@ -64,6 +65,21 @@ for (const name of ['chromium', 'firefox']) {
       await page.close();
     });
 
+    test('without relaxed SIMD it runs on plain SIMD, with threads and without', async () => {
+      for (const isolated of [true, false]) {
+        const old = await serve({ ...folders, '': plainPage(), package: packageAfter(withoutRelaxedSimd) }, { isolated });
+        const { page, errors } = await open(browser, old.url);
+        const found = await page.evaluate(roundTrip, { threads: isolated ? 2 : 1 });
+        assert.ok(found.latents <= TOLERANCE && found.pixels <= TOLERANCE, JSON.stringify(found));
+        assert.match(found.engine.detail, isolated ? /on wasm simd128, 2 threads$/ : /on wasm simd128, 1 thread$/);
+        assert.match(found.engine.notices.join(), /this browser has no relaxed SIMD/);
+        assert.ok(old.files().some((file) => file.endsWith(isolated ? 'vaekit-simd128-threads.wasm' : 'vaekit-simd128.wasm')));
+        assert.deepEqual(errors, []);
+        await page.close();
+        await old.close();
+      }
+    });
+
     test('cancels between two layers, and runs on', async () => {
       const { page } = await open(browser, isolated.url);
       const found = await page.evaluate(async () => {
@@ -91,20 +107,22 @@ for (const name of ['chromium', 'firefox']) {
 
     test('a checkpoint becomes the bytes that the native program writes', async () => {
       const { page } = await open(browser, isolated.url);
-      const found = await page.evaluate(async () => {
-        const weights = await file('/models/starter/diffusion_pytorch_model.safetensors');
-        const config = await file('/models/starter/config.json');
-        const folder = await vaekit.convert({ [weights.name]: weights, 'config.json': config });
-        const entries = await Promise.all([...folder.files].map(async ([path, blob]) => [path, await sha256(blob)]));
-        return { entries, zip: [...new Uint8Array(await folder.zip().slice(0, 4).arrayBuffer())], size: folder.zip().size };
-      });
       const paths = ['vae_decoder/config.json', 'vae_decoder/model.onnx', 'vae_encoder/config.json', 'vae_encoder/model.onnx', 'vaekit.json'];
-      assert.deepEqual(found.entries.map(([path]) => path).sort(), paths);
-      for (const [path, hash] of found.entries) {
-        const expected = createHash('sha256').update(readFileSync(join(native, 'starter', path))).digest('hex');
-        assert.equal(hash, expected, path);
+      for (const [precision, model] of [['fp32', 'starter'], ['fp16', 'starter-fp16']]) {
+        const found = await page.evaluate(async (precision) => {
+          const weights = await file('/models/starter/diffusion_pytorch_model.safetensors');
+          const config = await file('/models/starter/config.json');
+          const folder = await vaekit.convert({ [weights.name]: weights, 'config.json': config }, { precision });
+          const entries = await Promise.all([...folder.files].map(async ([path, blob]) => [path, await sha256(blob)]));
+          return { entries, zip: [...new Uint8Array(await folder.zip().slice(0, 4).arrayBuffer())] };
+        }, precision);
+        assert.deepEqual(found.entries.map(([path]) => path).sort(), paths);
+        for (const [path, hash] of found.entries) {
+          const expected = createHash('sha256').update(readFileSync(join(native, model, path))).digest('hex');
+          assert.equal(hash, expected, `${precision} ${path}`);
+        }
+        assert.deepEqual(found.zip, [0x50, 0x4b, 3, 4]);
       }
-      assert.deepEqual(found.zip, [0x50, 0x4b, 3, 4]);
       await page.close();
     });
 
@@ -149,7 +167,7 @@ for (const name of ['chromium', 'firefox']) {
       check(await load('/fixtures/bad/malicious.ckpt'), 'bad-input', /^malicious.ckpt: /);
       check(await load('/fixtures/bad/truncated.safetensors'), 'bad-input', /^truncated.safetensors: the file is truncated/);
       check(await load('/models/samples/astronaut.png'), 'bad-input', /^astronaut.png: /);
-      check(await load('/fixtures/bad/empty.safetensors', { engine: 'webgpu' }), 'engine', /WebGPU/);
+      check(await load('/fixtures/bad/empty.safetensors', { engine: 'opencl' }), 'bad-input', /expected auto, cpu, tract or webgpu/);
       const rest = await page.evaluate(async () => {
         const vae = await vaekit.Vae.load('/native/starter', { threads: 1 });
         const shape = [1, 4, 8, 8];
@@ -186,11 +204,28 @@ for (const name of ['chromium', 'firefox']) {
   });
 }
 
+test('chromium, the package in an empty webpack 5 project', async () => {
+  const [browser, server] = await Promise.all([launch.chromium(), serve({ ...folders, '': webpack })]);
+  const { page, errors } = await open(browser, server.url);
+  const found = await page.evaluate(roundTrip, { threads: 2 });
+  assert.ok(found.latents <= TOLERANCE && found.pixels <= TOLERANCE, JSON.stringify(found));
+  assert.equal(found.engine.threads, 2);
+  assert.deepEqual(errors, []);
+  await browser.close();
+  await server.close();
+});
+
+/** In the worker: a module that has f32x4.relaxed_madd is called invalid, as the package asks for it. */
+function withoutRelaxedSimd() {
+  const validate = WebAssembly.validate.bind(WebAssembly);
+  WebAssembly.validate = (bytes) => !String(bytes).includes('253,133,2') && validate(bytes);
+}
+
 /** In the page: the sample there and back, compared with the native engine. */
 async function roundTrip({ threads }) {
   const vae = await vaekit.Vae.load('/native/starter', threads ? { threads } : {});
   const picture = await (await fetch('/models/samples/astronaut.png')).blob();
-  const expected = { latents: await npy('/native/latents.npy'), image: await npy('/native/image.npy') };
+  const expected = { latents: await npy('/native/sample-latents.npy'), image: await npy('/native/sample-image.npy') };
   const { latents } = await vae.encode(picture, { latents: 'raw' });
   let steps = 0;
   const given = { ...expected.latents, domain: 'raw' };

@@ -111,7 +111,7 @@ fn ranges(conversion: &Conversion<'_>, ui: &Ui) -> Result<Ranges> {
             bar.set_position(done as u64);
         })?;
         bar.finish_and_clear();
-        found.iter().for_each(|(activation, &magnitude)| ranges.record(activation, magnitude));
+        ranges.extend(found);
     }
     Ok(ranges)
 }

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use vaekit::Half;
 use vaekit_checkpoint::{CanonicalVae, Options, ReadAt, Source, sha256};
 use vaekit_onnx::{
-    Export, FileEntry, MANIFEST, Manifest, Progress, SourceFile, WriteError, Written, config_entry, config_text,
-    model_entry, write_model,
+    Export, FileEntry, MANIFEST, Manifest, Precision, Progress, Ranges, SourceFile, WriteError, Written, config_entry,
+    config_text, model_entry, write_model,
 };
 use wasm_bindgen::prelude::*;
 
@@ -29,6 +29,8 @@ pub(crate) struct CheckpointOptions {
     pub(crate) config: Option<String>,
     /// `sd1`, `sdxl` ..., or a factor and perhaps a shift.
     pub(crate) scaling: Option<String>,
+    /// `fp32` or `fp16`.
+    pub(crate) precision: Precision,
 }
 
 /// Files up to this size are hashed whole, as the program does it; a larger one is a whole checkpoint, of which only the
@@ -80,7 +82,11 @@ pub(crate) fn to_folder(
         scaling: found.scaling_source.to_string(),
         ignored: found.ignored.iter().map(ToString::to_string).collect(),
     };
-    let export = Export::fp32(vae.config(), &vae, source).named(options.name);
+    let export = match options.precision {
+        Precision::Fp32 => Export::fp32(vae.config(), &vae, source),
+        Precision::Fp16 => Export::fp16(vae.config(), &vae, source, &ranges(&vae, report)?).of_kind(Kind::BadInput)?,
+    };
+    let export = export.named(options.name);
     let mut folder = Given::default();
     let mut entries = Vec::new();
     for half in Half::BOTH.into_iter().filter(|&half| vae.config().has(half)) {
@@ -102,6 +108,23 @@ pub(crate) fn to_folder(
     let manifest = Manifest { files: entries, verified: Vec::new(), facts: export.facts().clone() };
     folder.add_text(MANIFEST, manifest.to_json());
     Ok(folder)
+}
+
+/// How large each activation gets, which decides what fp16 needs folded.
+#[cfg(feature = "fp16")]
+fn ranges(vae: &CanonicalVae, report: &Telling) -> Result<Ranges, Error> {
+    let mut ranges = Ranges::new();
+    for half in Half::BOTH.into_iter().filter(|&half| vae.config().has(half)) {
+        let stage = format!("measuring the {half}");
+        let tell = &mut |done: usize, total: usize| report.tell(&stage, done as u64, total as u64);
+        ranges.extend(vaekit_reference::probe_ranges(vae.config(), vae, half, tell).of_kind(Kind::BadInput)?);
+    }
+    Ok(ranges)
+}
+
+#[cfg(not(feature = "fp16"))]
+fn ranges(_: &CanonicalVae, _: &Telling) -> Result<Ranges, Error> {
+    Err(Error::new(Kind::Other, "this module does not convert to fp16, the module tract does"))
 }
 
 fn of_write(error: WriteError) -> Error {

@@ -4,7 +4,7 @@ use js_sys::{Array, Reflect};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Gpu, GpuAdapter, GpuPowerPreference, GpuRequestAdapterOptions, WorkerGlobalScope};
+use web_sys::{Gpu, GpuAdapter, GpuRequestAdapterOptions, WorkerGlobalScope};
 
 use serde::Serialize;
 use vaekit::Half;
@@ -25,7 +25,8 @@ pub async fn gpu_adapter() -> Result<JsValue, JsValue> {
         return Ok(JsValue::UNDEFINED);
     }
     let options = GpuRequestAdapterOptions::new();
-    options.set_power_preference(GpuPowerPreference::HighPerformance);
+    // wgpu has an enumeration of web-sys' name for it, and a module can have only one.
+    Reflect::set(&options, &"powerPreference".into(), &"high-performance".into())?;
     let adapter = JsFuture::from(gpu.unchecked_into::<Gpu>().request_adapter_with_options(&options)).await?;
     if adapter.is_null() {
         return Ok(JsValue::NULL);

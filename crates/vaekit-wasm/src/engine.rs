@@ -1,14 +1,79 @@
 //! From a model to a session on the engine that this module was built with.
 
-use std::path::Path;
-
-use vaekit::Session;
+use ndarray::ArrayView3;
+use vaekit::{Observer, Session};
 use vaekit_onnx::{Files, ModelFile, ReadSeek};
+use web_sys::ImageBitmap;
 
 use crate::blob::Watched;
 use crate::error::{Error, Kind};
 use crate::files::Given;
 use crate::observer::Telling;
+
+#[cfg(feature = "cpu")]
+mod cpu;
+#[cfg(feature = "tract")]
+mod tract;
+#[cfg(feature = "webgpu")]
+mod webgpu;
+
+#[cfg(feature = "cpu")]
+pub(crate) use cpu::Runtime;
+#[cfg(feature = "tract")]
+pub(crate) use tract::Runtime;
+#[cfg(feature = "webgpu")]
+pub(crate) use webgpu::Runtime;
+
+/// What the sessions of an engine share.
+pub(crate) trait Host: Sized {
+    /// Starts it, `by_name` where it was asked for so: then a GPU that is a program on the CPU will do.
+    async fn start(by_name: bool) -> Result<Self, Error>;
+
+    /// Opens a model.
+    async fn session(
+        &self,
+        file: Watched<Box<dyn ReadSeek + '_>>,
+        model: &ModelFile,
+    ) -> Result<Box<dyn Session>, Error>;
+
+    /// Runs each half once on a small input, where that may show that it does not work here.
+    async fn try_out(&self, _: &mut vaekit::Vae) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// The GPU, for people.
+    fn adapter(&self) -> Option<String> {
+        None
+    }
+
+    /// What did not work and was replaced, for people.
+    fn notices(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Decodes native latents `[C, h, w]` to a picture of the first (height, width), and gives its upper left part of the second
+    /// as a bitmap without reading it back, where that can be.
+    async fn draw(
+        &self,
+        _: &mut dyn Session,
+        _: ArrayView3<'_, f32>,
+        _: (usize, usize),
+        _: (usize, usize),
+        _: &mut dyn Observer,
+    ) -> Result<Option<ImageBitmap>, Error> {
+        Ok(None)
+    }
+
+    /// Seconds of the stages of a half's last run, where the engine tells.
+    fn stages(&self, _: &mut dyn Session) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+
+    /// Whether nothing can run any more.
+    fn is_lost(&self) -> bool {
+        false
+    }
+}
 
 /// What a module of 32-bit WebAssembly can address.
 pub(crate) const MAX_MEMORY: u64 = 1 << 32;
@@ -29,18 +94,13 @@ pub(crate) fn weights_bytes(model: &ModelFile) -> u64 {
 ///
 /// # Errors
 /// [`Kind::Unsupported`] if another engine may know the graph, [`Kind::OutOfMemory`] if the weights cannot fit.
-pub(crate) fn open(files: &Given, model: &ModelFile, report: &Telling) -> Result<Box<dyn Session>, Error> {
-    let weights = weights_bytes(model);
-    if memory_bytes().saturating_add(weights) > MAX_MEMORY {
-        let message = format!(
-            "{}: the {}'s weights take {} MB, which does not fit into the 4 GiB that WebAssembly can address",
-            model.path.display(),
-            model.half,
-            weights / 1_000_000
-        );
-        return Err(Error::new(Kind::OutOfMemory, message));
-    }
-    let file = files.open(&model.path).map_err(|error| failed(Kind::BadInput, &model.path, error))?;
+pub(crate) async fn open(
+    runtime: &Runtime,
+    files: &Given,
+    model: &ModelFile,
+    report: &Telling,
+) -> Result<Box<dyn Session>, Error> {
+    let file = files.open(&model.path).map_err(|error| failed(Kind::BadInput, model, error))?;
     let (half, size, report) = (model.half, model.size, report.clone());
     let mut told = 0;
     let tell = move |position: u64| {
@@ -49,31 +109,24 @@ pub(crate) fn open(files: &Given, model: &ModelFile, report: &Telling) -> Result
             report.tell(&format!("loading the {half}"), position, size);
         }
     };
-    session(Watched { inner: file, tell: Box::new(tell) }, model)
+    runtime.session(Watched { inner: file, tell: Box::new(tell) }, model).await
 }
 
-fn failed(kind: Kind, path: &Path, reason: impl std::fmt::Display) -> Error {
-    Error::new(kind, format!("{}: {reason}", path.display()))
-}
-
-#[cfg(feature = "cpu")]
-fn session(file: Watched<Box<dyn ReadSeek + '_>>, model: &ModelFile) -> Result<Box<dyn Session>, Error> {
-    let opened = vaekit_cpu::CpuSession::open(file, &vaekit_cpu::Options::default());
-    match opened {
-        Ok(session) => Ok(Box::new(crate::bounded::Bounded { session, half: model.half })),
-        Err(error) if error.is_unsupported() => Err(failed(Kind::Unsupported, &model.path, error)),
-        Err(error) => Err(failed(Kind::BadInput, &model.path, error)),
+/// Refuses weights that this module's memory cannot hold.
+#[cfg(not(feature = "webgpu"))]
+fn check_weights(model: &ModelFile) -> Result<(), Error> {
+    let weights = weights_bytes(model);
+    if memory_bytes().saturating_add(weights) <= MAX_MEMORY {
+        return Ok(());
     }
+    let reason = format!(
+        "the {}'s weights take {} MB, which does not fit into the 4 GiB that WebAssembly can address",
+        model.half,
+        weights / 1_000_000
+    );
+    Err(failed(Kind::OutOfMemory, model, reason))
 }
 
-#[cfg(all(feature = "tract", not(feature = "cpu")))]
-fn session(mut file: Watched<Box<dyn ReadSeek + '_>>, model: &ModelFile) -> Result<Box<dyn Session>, Error> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(|error| failed(Kind::BadInput, &model.path, error))?;
-    match vaekit_tract::TractSession::open(&bytes, &vaekit_tract::Options::default()) {
-        Ok(session) => Ok(Box::new(session)),
-        Err(error @ vaekit_tract::OpenError::Unsupported { .. }) => Err(failed(Kind::Engine, &model.path, error)),
-        Err(error) => Err(failed(Kind::BadInput, &model.path, error)),
-    }
+fn failed(kind: Kind, model: &ModelFile, reason: impl std::fmt::Display) -> Error {
+    Error::new(kind, format!("{}: {reason}", model.path.display()))
 }

@@ -14,8 +14,10 @@ pub(crate) enum Kind {
     /// The engine cannot run it.
     #[cfg_attr(feature = "cpu", expect(dead_code, reason = "tract is asked next"))]
     Engine,
+    /// The GPU was lost, and with it whatever was loaded.
+    Lost,
     /// The module's engine does not know the model's graph, another may.
-    #[cfg_attr(not(feature = "cpu"), expect(dead_code, reason = "tract is the last to be asked"))]
+    #[cfg_attr(feature = "tract", expect(dead_code, reason = "tract is the last to be asked"))]
     Unsupported,
     OutOfMemory,
     Cancelled,
@@ -27,6 +29,7 @@ impl Kind {
         match self {
             Kind::BadInput => "bad-input",
             Kind::Engine => "engine",
+            Kind::Lost => "lost",
             Kind::Unsupported => "unsupported",
             Kind::OutOfMemory => "out-of-memory",
             Kind::Cancelled => "cancelled",
@@ -56,6 +59,13 @@ pub(crate) trait OfKind<T> {
 impl<T, E: Display> OfKind<T> for Result<T, E> {
     fn of_kind(self, kind: Kind) -> Result<T, Error> {
         self.map_err(|error| Error::new(kind, error))
+    }
+}
+
+impl Error {
+    /// The same, if the GPU it happened on was lost.
+    pub(crate) fn lost(self) -> Self {
+        Error { kind: Kind::Lost, ..self }
     }
 }
 

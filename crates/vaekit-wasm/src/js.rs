@@ -9,7 +9,7 @@ use wasm_bindgen::prelude::*;
 use crate::error::{Error, Kind};
 
 /// An object of these entries.
-pub(crate) fn object<const N: usize>(entries: [(&str, JsValue); N]) -> JsValue {
+pub(crate) fn object<'a>(entries: impl IntoIterator<Item = (&'a str, JsValue)>) -> JsValue {
     let object = Object::new();
     for (key, value) in entries {
         // A plain object takes every key.

@@ -5,19 +5,19 @@
 //! JSON, arrays of numbers as typed arrays, files as `Blob`s that are read in slices.
 //!
 //! The crate is empty but on `wasm32-unknown-unknown`. `cargo xtask web build` builds it once for each set of
-//! instructions; with the feature `tract` instead of `cpu` it runs models on tract.
+//! instructions; with the feature `tract` or `webgpu` instead of `cpu` it runs models on that.
 
 #![cfg(all(target_arch = "wasm32", target_os = "unknown"))]
 
 mod blob;
-#[cfg(feature = "cpu")]
-mod bounded;
 pub mod convert;
 pub mod devices;
 mod engine;
 mod error;
 mod files;
 mod js;
+#[cfg(feature = "webgpu")]
+pub mod kernels;
 pub mod latents;
 mod observer;
 #[cfg(target_feature = "atomics")]

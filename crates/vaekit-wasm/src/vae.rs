@@ -1,14 +1,16 @@
 //! A VAE in the page.
 
 use js_sys::{Float32Array, Function, Map, Uint8Array};
+use ndarray::Axis;
 use serde::{Deserialize, Serialize};
+use vaekit::cost::cost;
 use vaekit::{Domain, Half, Images, LOGVAR_RANGE, Latents, Posterior, Scaling};
 use vaekit_latents::{ImageSize, Provenance, ReadOptions, VaeId};
 use vaekit_onnx::ModelFolder;
 use wasm_bindgen::prelude::*;
 
 use crate::convert::{CheckpointOptions, to_folder};
-use crate::engine;
+use crate::engine::{self, Host, Runtime};
 use crate::error::{Error, Kind, OfKind};
 use crate::files::{Found, Given};
 use crate::js::{self, object};
@@ -18,6 +20,7 @@ use crate::observer::{Asking, Telling};
 #[wasm_bindgen]
 pub struct Vae {
     vae: vaekit::Vae,
+    runtime: Runtime,
     info: Info,
 }
 
@@ -25,6 +28,8 @@ pub struct Vae {
 #[serde(default)]
 struct LoadOptions {
     halves: Option<Vec<Half>>,
+    /// Whether this module's engine was asked for by name.
+    by_name: bool,
     #[serde(flatten)]
     checkpoint: CheckpointOptions,
 }
@@ -40,6 +45,9 @@ struct Info {
     has_posterior: bool,
     weights_bytes: u64,
     engine: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adapter: Option<String>,
+    notices: Vec<String>,
     /// What files of its latents say of it.
     id: VaeId,
 }
@@ -70,14 +78,16 @@ struct EncodeOptions {
 struct DecodeOptions {
     domain: Option<Domain>,
     crop_to: Option<ImageSize>,
+    /// Whether the picture may stay on the GPU.
+    bitmap: bool,
 }
 
 #[wasm_bindgen]
 impl Vae {
     /// Loads a `Map` of paths to `Blob`s: a model folder, a lone model, or a checkpoint, which is converted first.
-    pub fn load(files: &Map, options: &str, report: Function) -> Result<Vae, JsValue> {
-        let options = js::options::<LoadOptions>(options)?;
-        Ok(load(Given::new(files), options, &Telling(report))?)
+    pub async fn load(files: Map, options: String, report: Function) -> Result<Vae, JsValue> {
+        let options = js::options::<LoadOptions>(&options)?;
+        Ok(load(Given::new(&files), options, &Telling(report)).await?)
     }
 
     /// [`Info`] as JSON.
@@ -87,7 +97,7 @@ impl Vae {
 
     /// Encodes a picture of RGBA bytes, row by row; alpha is passed over.
     ///
-    /// `observe` is [`Asking`]'s. Gives `{ latents, width, height, posterior }`.
+    /// `observe` is [`Asking`]'s. Gives `{ latents, width, height, posterior, operations, stages }`.
     pub async fn encode(
         &mut self,
         rgba: Vec<u8>,
@@ -106,7 +116,9 @@ impl Vae {
                 Error::new(Kind::BadInput, message)
             })?;
         }
-        let posterior = self.vae.encode_with(&images, &mut Asking(observe)).await.map_err(Error::from)?;
+        let posterior = self.vae.encode_with(&images, &mut Asking(observe)).await;
+        let posterior = posterior.map_err(|error| self.or_lost(error.into()))?;
+        let stages = self.stages(Half::Encoder);
         let space = &self.vae.config().latents;
         let drawn = draw(&posterior, &options);
         let latents = space.to_domain(drawn, options.latents.unwrap_or(space.native)).of_kind(Kind::BadInput)?;
@@ -116,10 +128,13 @@ impl Vae {
             ("width", width.into()),
             ("height", height.into()),
             ("posterior", from_posterior(&posterior)),
+            ("operations", self.operations(Half::Encoder, (height, width)).into()),
+            ("stages", stages),
         ]))
     }
 
-    /// Decodes latents `[1, C, h, w]`. Gives `{ pixels, rgba, width, height }`: f32 `[3, H, W]` as the decoder gave them, and bytes.
+    /// Decodes latents `[1, C, h, w]`. Gives `{ width, height, operations, stages }`
+    /// with `pixels` and `rgba`, f32 `[3, H, W]` as the decoder gave them, and bytes, or with a `bitmap`.
     pub async fn decode(
         &mut self,
         data: Vec<f32>,
@@ -140,7 +155,7 @@ impl Vae {
             }
         };
         let latents = js::to_latents(data, &shape, domain)?;
-        self.run(latents, options.crop_to, &Provenance::default(), observe).await
+        self.run(latents, options.crop_to, &Provenance::default(), options.bitmap, observe).await
     }
 
     /// Decodes a file of latents; as [`decode`](Self::decode). What encoding padded is taken off again.
@@ -159,7 +174,7 @@ impl Vae {
         let provenance = file.provenance.clone().unwrap_or_default();
         self.check_fit(&name, &provenance)?;
         let latents = file.into_latents().map_err(|error| Error::new(Kind::BadInput, format!("{name}: {error}")))?;
-        self.run(latents, options.crop_to, &provenance, observe).await
+        self.run(latents, options.crop_to, &provenance, options.bitmap, observe).await
     }
 }
 
@@ -169,28 +184,62 @@ impl Vae {
         latents: Latents,
         crop_to: Option<ImageSize>,
         provenance: &Provenance,
+        bitmap: bool,
         observe: Function,
     ) -> Result<JsValue, JsValue> {
         let n = latents.data.dim().0;
         if n > 1 {
             return Err(Error::new(Kind::BadInput, format!("there are {n} latents, expected one at a time")).into());
         }
-        let mut images = self.vae.decode_with(latents, &mut Asking(observe)).await.map_err(Error::from)?;
-        let (tall, wide) = images.size();
-        let multiple = self.vae.config().latents.image_multiple();
-        let crop_to = crop_to.or_else(|| provenance.size_before_padding((tall, wide), multiple));
-        if let Some(ImageSize { width, height }) = crop_to {
-            images = images.cropped(height.clamp(1, tall), width.clamp(1, wide));
+        let mut observer = Asking(observe);
+        let space = &self.vae.config().latents;
+        let latents = Latents { data: space.to_native(latents).of_kind(Kind::BadInput)?, domain: space.native };
+        let (_, _, h, w) = latents.data.dim();
+        let decoded = (h * space.downsample_factor, w * space.downsample_factor);
+        let crop_to = crop_to.or_else(|| provenance.size_before_padding(decoded, space.image_multiple()));
+        let kept = crop_to
+            .map_or(decoded, |ImageSize { width, height }| (height.clamp(1, decoded.0), width.clamp(1, decoded.1)));
+        let about = [
+            ("operations", self.operations(Half::Decoder, decoded).into()),
+            ("height", kept.0.into()),
+            ("width", kept.1.into()),
+        ];
+        if bitmap && let Some(session) = self.vae.session_mut(Half::Decoder) {
+            let latents = latents.data.index_axis(Axis(0), 0);
+            let drawn = self.runtime.draw(session, latents, decoded, kept, &mut observer).await;
+            if let Some(bitmap) = drawn.map_err(|error| self.or_lost(error))? {
+                let stages = self.stages(Half::Decoder);
+                return Ok(object(about.into_iter().chain([("bitmap", bitmap.into()), ("stages", stages)])));
+            }
         }
-        let (height, width) = images.size();
+        let images = self.vae.decode_with(latents, &mut observer).await.map_err(|error| self.or_lost(error.into()))?;
+        let images = images.cropped(kept.0, kept.1);
         let rgb = images.to_rgb::<u8>(0).of_kind(Kind::Other)?;
         let rgba: Vec<u8> = rgb.as_chunks().0.iter().flat_map(|&[r, g, b]| [r, g, b, u8::MAX]).collect();
-        Ok(object([
+        let stages = self.stages(Half::Decoder);
+        Ok(object(about.into_iter().chain([
             ("pixels", js::from_values(&images.data)),
             ("rgba", Uint8Array::from(rgba.as_slice()).into()),
-            ("width", width.into()),
-            ("height", height.into()),
-        ]))
+            ("stages", stages),
+        ])))
+    }
+
+    /// The same error, or if the GPU was lost with it that.
+    fn or_lost(&self, error: Error) -> Error {
+        if self.runtime.is_lost() { error.lost() } else { error }
+    }
+
+    /// `{ stage: seconds }` of a half's last run.
+    fn stages(&mut self, half: Half) -> JsValue {
+        let stages = self.vae.session_mut(half).map(|session| self.runtime.stages(session)).unwrap_or_default();
+        object(stages.into_iter().map(|(stage, seconds)| (stage, seconds.into())))
+    }
+
+    /// Multiplications and additions that one half's graph asks for, whatever an engine saves of them.
+    fn operations(&self, half: Half, (height, width): (usize, usize)) -> f64 {
+        let factor = self.vae.config().latents.downsample_factor;
+        let positions = (height.div_ceil(factor) as u64).saturating_mul(width.div_ceil(factor) as u64);
+        2.0 * cost(self.vae.config(), half, 4).macs.at(positions) as f64
     }
 
     /// Refuses latents of a VAE whose latents are others: decoded all the same they would be washed out or noise.
@@ -210,7 +259,7 @@ impl Vae {
     }
 }
 
-fn load(mut given: Given, options: LoadOptions, report: &Telling) -> Result<Vae, Error> {
+async fn load(mut given: Given, options: LoadOptions, report: &Telling) -> Result<Vae, Error> {
     if let Some(config) = &options.checkpoint.config {
         given.add_config(config);
     }
@@ -227,16 +276,17 @@ fn load(mut given: Given, options: LoadOptions, report: &Telling) -> Result<Vae,
         }
     };
     let folder = ModelFolder::open_in(&given, &root).of_kind(Kind::BadInput)?;
+    let runtime = Runtime::start(options.by_name).await?;
     let mut sessions = [None, None];
     let mut weights_bytes = 0;
     for (half, session) in Half::BOTH.into_iter().zip(&mut sessions) {
         let wanted = options.halves.as_ref().is_none_or(|halves| halves.contains(&half));
         let Some(model) = folder.model(half).filter(|_| wanted) else { continue };
-        *session = Some(engine::open(&given, model, report)?);
+        *session = Some(engine::open(&runtime, &given, model, report).await?);
         weights_bytes += engine::weights_bytes(model);
     }
     let [encoder, decoder] = sessions;
-    let vae = vaekit::Vae::new(folder.config().clone(), encoder, decoder);
+    let mut vae = vaekit::Vae::new(folder.config().clone(), encoder, decoder);
     let given_name = options.checkpoint.name.or_else(|| folder.facts()?.name.clone());
     let name = given_name.or(fallback_name).unwrap_or_else(|| "unnamed".into());
     let halves: Vec<Half> = Half::BOTH.into_iter().filter(|&half| vae.engine(half).is_some()).collect();
@@ -244,8 +294,11 @@ fn load(mut given: Given, options: LoadOptions, report: &Telling) -> Result<Vae,
         let wanted: Vec<String> = options.halves.iter().flatten().map(Half::to_string).collect();
         return Err(Error::new(Kind::BadInput, format!("{name} has no {}", wanted.join(" and no "))));
     };
-    let info = Info { name: name.clone(), weights_bytes, engine, halves, ..describe(&folder, name) };
-    Ok(Vae { vae, info })
+    report.tell("trying the engine", 0, 0);
+    runtime.try_out(&mut vae).await?;
+    let (adapter, notices) = (runtime.adapter(), runtime.notices());
+    let info = Info { name: name.clone(), weights_bytes, engine, adapter, notices, halves, ..describe(&folder, name) };
+    Ok(Vae { vae, runtime, info })
 }
 
 fn describe(folder: &ModelFolder, name: String) -> Info {
@@ -269,6 +322,8 @@ fn describe(folder: &ModelFolder, name: String) -> Info {
         has_posterior: config.encoder_out_channels() > space.channels,
         weights_bytes: 0,
         engine: String::new(),
+        adapter: None,
+        notices: Vec::new(),
         id: VaeId {
             name: name.clone(),
             family: Some(config.class_name().to_owned()),

@@ -159,6 +159,13 @@ impl Gpu {
         Gpu::new(device, queue, report, Arc::default())
     }
 
+    #[cfg_attr(
+        target_arch = "wasm32",
+        expect(
+            clippy::arc_with_non_send_sync,
+            reason = "a page's device belongs to its thread; natively they are shared"
+        )
+    )]
     fn new(device: wgpu::Device, queue: wgpu::Queue, report: AdapterReport, lost: Arc<Mutex<Option<String>>>) -> Self {
         let (layouts, pipelines, findings) = (Mutex::default(), Mutex::default(), Mutex::default());
         Gpu { shared: Arc::new(Shared { device, queue, report, layouts, pipelines, findings, lost }) }

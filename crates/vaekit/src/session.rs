@@ -1,5 +1,6 @@
 //! What a runtime implements: one graph that turns an array into an array.
 
+use std::any::Any;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 
@@ -28,7 +29,9 @@ impl<T> MaybeSend for T {}
 /// The caller knows the output's shape (see [`crate::Vae`]) and lends the memory, so that a session copies nothing it need
 /// not copy and a caller can point it at a piece of something larger. A run is a future because a GPU in a browser can
 /// only be waited for; a CPU runtime does its work when first polled and is then ready, so [`crate::block_on`] costs nothing.
-pub trait Session: MaybeSend {
+///
+/// It is `Any`, so that whoever knows its runtime can ask that for more.
+pub trait Session: MaybeSend + Any {
     /// What runs: runtime, its version, the execution provider.
     fn engine(&self) -> &Engine;
 

@@ -80,6 +80,14 @@ impl Vae {
         .map(|session| session.engine())
     }
 
+    /// A half's session, for what only its runtime can do.
+    pub fn session_mut(&mut self, half: Half) -> Option<&mut dyn Session> {
+        match half {
+            Half::Encoder => self.encoder.as_deref_mut(),
+            Half::Decoder => self.decoder.as_deref_mut(),
+        }
+    }
+
     /// Encodes images `[N, 3, H, W]` in [-1, 1] to a posterior over latents `[N, C, h, w]`.
     ///
     /// Sides that are no multiple of [`image_multiple`](crate::LatentSpace::image_multiple) are padded at the bottom and the

@@ -18,6 +18,12 @@ export class Engine {
     return next;
   }
 
+  /** Says what runs now: an engine that failed may have made room for another. */
+  refresh(): void {
+    const info = this.#loaded?.vae.info;
+    if (info !== this.info.value) this.info.value = info;
+  }
+
   async #load(model: Model, work: Work): Promise<Vae> {
     work.signal.throwIfAborted();
     const { engine, threads } = settings.value;

@@ -1,5 +1,5 @@
 import { cancelled, VaekitError } from './errors.js';
-import type { Call, FromWorker, Reply, Request, ToWorker } from './messages.js';
+import type { Call, FromWorker, Reply, Request, ThreadStart, ToWorker } from './messages.js';
 import type { Options, Progress } from './types.js';
 
 interface Pending {
@@ -11,15 +11,15 @@ interface Pending {
 /** How a wish to cancel ends the work: the worker sees it between two layers, or is ended. */
 export type Interrupt = 'ask' | 'end';
 
-/** A worker, and the calls it has not answered. */
+/** A worker with its threads, and the calls it has not answered. */
 export class Connection {
-  readonly #worker: Worker;
+  readonly #worker = newWorker();
+  #threads: Worker[] = [];
   readonly #pending = new Map<number, Pending>();
   #next = 0;
   #ended: VaekitError | undefined;
 
   constructor() {
-    this.#worker = new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'vaekit' });
     this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#receive(data);
     this.#worker.onerror = (event) => {
       event.preventDefault();
@@ -62,7 +62,7 @@ export class Connection {
   /** Ends the worker; calls without an answer are rejected. */
   end(reason: VaekitError): void {
     this.#ended ??= reason;
-    this.#worker.terminate();
+    for (const worker of [this.#worker, ...this.#threads]) worker.terminate();
     for (const { reject } of this.#pending.values()) reject(reason);
     this.#pending.clear();
   }
@@ -71,7 +71,33 @@ export class Connection {
     this.#worker.postMessage(message, transfer);
   }
 
+  /**
+   * Makes new workers the threads of this one's module. They are started here rather than there because Firefox may never
+   * come back from a worker's `new Worker`.
+   */
+  async #startThreads(wanted: number, thread: ThreadStart): Promise<void> {
+    if (this.#ended) return;
+    const started = Array.from({ length: wanted }, () => {
+      const worker = newWorker();
+      this.#threads.push(worker);
+      return new Promise<void>((resolve, reject) => {
+        worker.onmessage = () => resolve();
+        worker.onerror = (event) => {
+          event.preventDefault();
+          reject(new Error(`a thread could not be started: ${event.message || 'its script could not be loaded'}`));
+        };
+        worker.postMessage({ thread } satisfies ToWorker);
+      });
+    });
+    const outcome = await Promise.all(started).then(
+      () => 'run' as const,
+      ({ message }: Error) => ({ failed: message }),
+    );
+    this.#post({ threads: outcome });
+  }
+
   #receive(message: FromWorker): void {
+    if ('wanted' in message) return void this.#startThreads(message.wanted, message.thread);
     const pending = this.#pending.get(message.id);
     if (!pending) return;
     if ('progress' in message) return pending.onProgress?.(message.progress);
@@ -82,6 +108,9 @@ export class Connection {
     if (message.fatal) this.end(error);
   }
 }
+
+// Bundlers want it in just these words.
+const newWorker = (): Worker => new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'vaekit' });
 
 let shared: Connection | undefined;
 

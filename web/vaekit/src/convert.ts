@@ -12,6 +12,11 @@ export interface ConvertOptions extends Options {
   scaling?: string;
   /** A name for the VAE, which its manifest keeps. */
   name?: string;
+  /**
+   * Numbers inside the graphs. Default: `fp32`. `fp16` halves the files; how large every activation gets is measured first,
+   * and powers of two are folded into the weights where fp16 would overflow. What cannot be folded is an error.
+   */
+  precision?: 'fp32' | 'fp16';
 }
 
 /** A model folder: the same bytes as the native program writes. */
@@ -31,7 +36,7 @@ export async function convert(checkpoint: Source, options: ConvertOptions = {}):
   // A worker for this alone: its end stops the work at once and frees its memory.
   const connection = new Connection();
   try {
-    const request = { source: sendSource(checkpoint), options: sendCheckpoint(options) };
+    const request = { source: sendSource(checkpoint), options: { ...sendCheckpoint(options), precision: options.precision ?? 'fp32' } };
     const entries: Entry[] = await connection.call('convert', request, options);
     return { files: new Map(entries.map(([path, content]) => [path, content])), zip: () => zip(entries) };
   } finally {

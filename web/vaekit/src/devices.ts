@@ -1,4 +1,5 @@
-import { helper } from './connection.js';
+import { Connection, helper } from './connection.js';
+import { VaekitError } from './errors.js';
 import type { AdapterReport } from './messages.js';
 
 export type GpuAdapterInfo = AdapterReport;
@@ -60,4 +61,26 @@ async function fit(model: { manifest: object; width: number; height: number }, a
     maxBuffer: Math.min(maxBufferSize, maxStorageBufferBindingSize),
   };
   return JSON.parse(await helper().call('fits', request)) as Fit[];
+}
+
+/** What a kernel of the WebGPU engine did on this browser's GPU. */
+export interface KernelTrial {
+  kernel: string;
+  /** What is wrong with it, or null. */
+  wrong: string | null;
+}
+
+/**
+ * Tries every kernel of the WebGPU engine on small cases: for reports of drivers. The engine does the same with those that it
+ * takes, and takes others in place of wrong ones.
+ *
+ * @throws VaekitError
+ */
+export async function tryKernels(): Promise<KernelTrial[]> {
+  const connection = new Connection();
+  try {
+    return JSON.parse(await connection.call('tryKernels', null)) as KernelTrial[];
+  } finally {
+    connection.end(new VaekitError('other', 'the trial is over'));
+  }
 }

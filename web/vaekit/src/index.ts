@@ -6,13 +6,14 @@
 export { Vae } from './vae.js';
 export { convert } from './convert.js';
 export type { ConvertOptions, ModelFolder } from './convert.js';
-export { devices } from './devices.js';
-export type { Devices, Fit, GpuAdapterInfo } from './devices.js';
+export { devices, tryKernels } from './devices.js';
+export type { Devices, Fit, GpuAdapterInfo, KernelTrial } from './devices.js';
 export { readLatents, saveLatents } from './latents.js';
 export { metrics } from './metrics.js';
 export { VaekitError } from './errors.js';
 export type { ErrorKind } from './errors.js';
 export type {
+  Canvas,
   Decoded,
   DecodeOptions,
   Encoded,

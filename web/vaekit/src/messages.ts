@@ -1,6 +1,6 @@
 /** What page and worker say to each other. */
 import type { ErrorKind } from './errors.js';
-import type { Half, Latents, Progress, VaeInfo } from './types.js';
+import type { EngineInfo, Half, Latents, Progress, VaeInfo } from './types.js';
 
 /** A picture on its way: `ImageBitmap`s are handed over, pixels copied. */
 export type SentImage = ImageBitmap | ImageData | Blob;
@@ -22,6 +22,7 @@ export interface CheckpointOptions {
   /** JSON */
   config?: string;
   scaling?: string;
+  precision?: 'fp32' | 'fp16';
 }
 
 export interface EncodeRequest {
@@ -32,13 +33,20 @@ export interface EncodeRequest {
   latents?: 'raw' | 'scaled';
 }
 
-export interface EncodeReply {
+/** What a run says beside its result. */
+export interface RunReply {
+  seconds: Record<string, number>;
+  peakBytes: number;
+  operations: number;
+  /** Where it had to go on with another engine. */
+  engine?: EngineInfo;
+}
+
+export interface EncodeReply extends RunReply {
   latents: Latents;
   width: number;
   height: number;
   posterior?: { mean: Latents; std: Float32Array; kl: number };
-  seconds: Record<string, number>;
-  peakBytes: number;
 }
 
 export interface DecodeRequest {
@@ -48,11 +56,10 @@ export interface DecodeRequest {
   bitmap: boolean;
 }
 
-export interface DecodeReply {
+export interface DecodeReply extends RunReply {
   image: ImageData | ImageBitmap;
-  pixels: Float32Array;
-  seconds: Record<string, number>;
-  peakBytes: number;
+  /** Where they were read back. */
+  pixels?: Float32Array;
 }
 
 /** A file of a model folder, and its checksum for a zip. */
@@ -93,6 +100,7 @@ export interface Calls {
   readLatents(file: Blob): { latents: Latents; provenance?: object };
   metrics(request: { a: ImageData; b: ImageData }): { psnr: number; ssim: number };
   report(request: null): WasmReport;
+  tryKernels(request: null): string;
   fits(request: { manifest: string; width: number; height: number; maxBuffer: number }): string;
 }
 
@@ -103,7 +111,9 @@ export type Reply<C extends Call> = ReturnType<Calls[C]>;
 export type ToWorker =
   | { id: number; call: Call; request: unknown }
   | { abort: number }
-  | { thread: ThreadStart };
+  | { thread: ThreadStart }
+  /** Whether the threads that were asked for run, or why not. */
+  | { threads: 'run' | { failed: string } };
 
 /** A worker that is to be a thread of another's module. */
 export interface ThreadStart {
@@ -114,6 +124,7 @@ export interface ThreadStart {
 
 export type FromWorker =
   | { id: number; progress: Progress }
+  | { wanted: number; thread: ThreadStart }
   | { id: number; reply: unknown }
   | ({ id: number } & Failure);
 

@@ -30,9 +30,13 @@ export interface Options {
 }
 
 export interface LoadOptions extends Options {
-  /** What runs the models. One that is asked for by name is used, or it is an error. Default: `auto`. */
+  /**
+   * What runs the models. One that is asked for by name is used, or it is an error. `auto`, the default, takes WebGPU on a
+   * real GPU, else vaekit's CPU engine, else tract, and goes on with the next where one fails; `vae.info.engine` says which
+   * runs now and why.
+   */
   engine?: 'auto' | 'cpu' | 'tract' | 'webgpu';
-  /** Default: as many as the machine has where the page is cross-origin isolated, else 1. More than one is then an error. */
+  /** Of the CPU engine. Default: as many as the machine has where the page is cross-origin isolated, else 1. More than one is then an error. */
   threads?: number;
   /** Default: those that are there. */
   halves?: Half[];
@@ -45,12 +49,14 @@ export interface LoadOptions extends Options {
 }
 
 export interface EngineInfo {
-  /** `cpu` or `tract`. */
-  name: string;
+  name: 'cpu' | 'tract' | 'webgpu';
   /** For people: `vaekit-cpu 0.1.0 on wasm relaxed-simd, 2 threads`. */
   detail: string;
   threads: number;
-  simd: 'simd128' | 'relaxed';
+  /** Where it runs on the processor. */
+  simd?: 'simd128' | 'relaxed';
+  /** Where it runs on a GPU: its name, for people. */
+  adapter?: string;
   /** What was passed over, and why: for people. */
   notices: string[];
 }
@@ -77,6 +83,8 @@ export interface VaeInfo {
   /** What files of its latents say of it. */
   id: object;
 }
+
+export type Canvas = HTMLCanvasElement | OffscreenCanvas;
 
 /** A picture. Alpha is passed over. */
 export type ImageInput = ImageBitmap | ImageData | HTMLCanvasElement | OffscreenCanvas | Blob;
@@ -109,27 +117,33 @@ export interface Encoded {
   imageSize: { width: number; height: number };
   /** Where the VAE has one; raw. */
   posterior?: { mean: Latents; std: Float32Array; /** in nats */ kl: number };
-  /** By stage. */
+  /** By stage: `read`, `encode` or `decode`, `write`; on a GPU `upload`, `compute` and `output` apart. */
   seconds: Record<string, number>;
   /** Memory of the module, at most. */
   peakBytes: number;
+  /** Multiplications and additions that the model asks for, whatever an engine saves of them. */
+  operations: number;
 }
 
 export interface DecodeOptions extends Options {
-  /** Default: `ImageData`. */
+  /** Default: `ImageData`. From WebGPU an `ImageBitmap` need not leave the GPU. */
   output?: 'ImageData' | 'ImageBitmap';
+  /** Takes the picture's size and shows it, instead of handing it back; nothing else may draw on it. */
+  canvas?: Canvas;
   /** Takes off what encoding padded. */
   cropTo?: { width: number; height: number };
   /** What the latents are, whatever they or their file say. */
   domain?: 'raw' | 'scaled';
 }
 
-export interface Decoded {
-  image: ImageData | ImageBitmap;
-  /** [3, H, W] as the decoder gave them: nominally in [-1, 1], not clamped. */
+export interface Decoded<Image = ImageData> {
+  image: Image;
+  /** [3, H, W] as the decoder gave them: nominally in [-1, 1], not clamped. An error where the picture stayed on the GPU. */
   pixels(): Float32Array;
-  /** By stage. */
+  /** By stage: `read`, `encode` or `decode`, `write`; on a GPU `upload`, `compute` and `output` apart. */
   seconds: Record<string, number>;
   /** Memory of the module, at most. */
   peakBytes: number;
+  /** Multiplications and additions that the model asks for, whatever an engine saves of them. */
+  operations: number;
 }

@@ -3,6 +3,7 @@ import { VaekitError } from './errors.js';
 import type { DecodeRequest, EncodeRequest, LoadRequest } from './messages.js';
 import { sendCheckpoint, sendImage, sendSource } from './send.js';
 import type {
+  Canvas,
   Decoded,
   DecodeOptions,
   Encoded,
@@ -17,8 +18,7 @@ import type {
 
 /** A VAE in a worker of its own. */
 export class Vae {
-  /** What was loaded, and what runs it. */
-  readonly info: VaeInfo;
+  #info: VaeInfo;
   readonly #request: LoadRequest;
   #connection: Connection;
   /** The last of the calls: they run one after another. */
@@ -28,7 +28,12 @@ export class Vae {
   private constructor(request: LoadRequest, connection: Connection, info: VaeInfo) {
     this.#request = request;
     this.#connection = connection;
-    this.info = info;
+    this.#info = info;
+  }
+
+  /** What was loaded, and what runs it now. */
+  get info(): VaeInfo {
+    return this.#info;
   }
 
   /**
@@ -72,19 +77,31 @@ export class Vae {
   }
 
   /**
-   * Decodes latents to a picture.
+   * Decodes latents to a picture, and draws it if there is a `canvas`.
    *
    * @throws VaekitError
    */
-  async decode(latents: LatentsInput, options: DecodeOptions = {}): Promise<Decoded> {
+  decode(latents: LatentsInput, options: DecodeOptions & { output: 'ImageBitmap' }): Promise<Decoded<ImageBitmap>>;
+  decode(latents: LatentsInput, options: DecodeOptions & { canvas: Canvas }): Promise<Decoded<undefined>>;
+  decode(latents: LatentsInput, options?: DecodeOptions): Promise<Decoded<ImageData>>;
+  async decode(latents: LatentsInput, options: DecodeOptions = {}): Promise<Decoded<unknown>> {
+    const draw = options.canvas && renderer(options.canvas);
     const request: DecodeRequest = {
       latents: latents instanceof Blob ? latents : { data: latents.data, shape: latents.shape, domain: latents.domain },
-      bitmap: options.output === 'ImageBitmap',
+      bitmap: options.output === 'ImageBitmap' || draw !== undefined,
       ...(options.domain && { domain: options.domain }),
       ...(options.cropTo && { cropTo: { width: options.cropTo.width, height: options.cropTo.height } }),
     };
     const { pixels, ...reply } = await this.#run('decode', request, options, []);
-    return { ...reply, pixels: () => pixels };
+    draw?.(reply.image as ImageBitmap);
+    return {
+      ...reply,
+      image: draw ? undefined : reply.image,
+      pixels: () => {
+        if (pixels) return pixels;
+        throw new VaekitError('other', 'the picture was never read back from the GPU; decode to ImageData to have its values');
+      },
+    };
   }
 
   /** Ends the worker and frees its memory. */
@@ -103,7 +120,10 @@ export class Vae {
     const interrupt: Interrupt = this.info.engine.name === 'tract' ? 'end' : 'ask';
     const run = async () => {
       await this.#reopen();
-      return this.#connection.call<typeof call>(call, request as never, options, interrupt, transfer);
+      const reply = await this.#connection.call<typeof call>(call, request as never, options, interrupt, transfer);
+      const { engine } = reply;
+      if (engine) this.#info = { ...this.#info, engine };
+      return reply;
     };
     const result = this.#ready.then(run);
     this.#ready = result.catch(() => undefined);
@@ -114,6 +134,18 @@ export class Vae {
   async #reopen(): Promise<void> {
     if (this.#connection.isOpen || this.#disposed) return;
     this.#connection = new Connection();
-    await this.#connection.call('load', this.#request);
+    this.#info = await this.#connection.call('load', this.#request);
   }
+}
+
+/** Shows bitmaps on a canvas, without a copy. */
+function renderer(canvas: Canvas): (image: ImageBitmap) => void {
+  const context = canvas.getContext('bitmaprenderer') as ImageBitmapRenderingContext | null;
+  if (!context) {
+    throw new VaekitError('bad-input', 'the canvas is drawn on in another way already; decode to an ImageBitmap and draw that');
+  }
+  return (image) => {
+    [canvas.width, canvas.height] = [image.width, image.height];
+    context.transferFromImageBitmap(image);
+  };
 }

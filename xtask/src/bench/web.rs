@@ -31,6 +31,12 @@ pub(crate) struct Args {
     /// Only this decoder, as VAE:SIDE; may be given several times [default: taesd:512 sd1:256 sd1:512]
     #[arg(long, value_name = "WORK")]
     only: Vec<Work>,
+    /// Decoders to run on WebGPU too, as VAE:SIDE; may be given several times [default: taesd:64 taesd:128]
+    #[arg(long, value_name = "WORK")]
+    gpu: Vec<Work>,
+    /// This machine's GPU for WebGPU, rather than SwiftShader, which is the same everywhere and slow
+    #[arg(long)]
+    real_gpu: bool,
     /// Measure the package as it was built before
     #[arg(long)]
     no_build: bool,
@@ -45,6 +51,8 @@ struct Work {
 
 const WORK: [Work; 3] =
     [Work { vae: Shape::Taesd, side: 512 }, Work { vae: Shape::Sd1, side: 256 }, Work { vae: Shape::Sd1, side: 512 }];
+
+const GPU_WORK: [Work; 2] = [Work { vae: Shape::Taesd, side: 64 }, Work { vae: Shape::Taesd, side: 128 }];
 
 impl std::str::FromStr for Work {
     type Err = String;
@@ -67,6 +75,15 @@ enum Engine {
     Vaekit,
 }
 
+/// What the engines run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum On {
+    Threads(usize),
+    SwiftShader,
+    Gpu,
+}
+
 /// What a browser measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -87,7 +104,7 @@ struct Measurement {
 struct Row {
     #[serde(flatten)]
     work: Work,
-    threads: usize,
+    on: On,
     engine: Engine,
     measurements: Vec<Measurement>,
 }
@@ -104,25 +121,30 @@ const PEER: &str = "onnxruntime-web@1.30.0";
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
     if !args.no_build {
-        web::package(false, ui)?;
+        web::package(|module| module != "tract", ui)?;
     }
     let ort = peer(ui)?;
     let works = if args.only.is_empty() { &WORK[..] } else { &args.only };
     let mut report = Report { machine: machine(), rounds: args.rounds, results: Vec::new() };
-    for &work in works {
+    let on_threads =
+        works.iter().flat_map(|&work| args.threads.iter().map(move |&threads| (work, On::Threads(threads))));
+    let gpu = if args.real_gpu { On::Gpu } else { On::SwiftShader };
+    // Who asks for certain works wants no others.
+    let gpu_works = if args.gpu.is_empty() && args.only.is_empty() { &GPU_WORK[..] } else { &args.gpu };
+    let only_gpu = args.only.is_empty() && !args.gpu.is_empty();
+    let all = on_threads.filter(|_| !only_gpu).chain(gpu_works.iter().map(|&work| (work, gpu)));
+    for (work, on) in all {
         let model = converted(work.vae, ui)?;
-        for &threads in &args.threads {
-            let row = |engine| Row { work, threads, engine, measurements: Vec::new() };
-            let mut rows = [row(Engine::OnnxRuntime), row(Engine::Vaekit)];
-            for round in 0..args.rounds {
-                for row in &mut rows {
-                    let Work { vae, side } = work;
-                    ui.note(format_args!("{vae} {side}, {threads} threads, round {}: {:?}", round + 1, row.engine));
-                    row.measurements.push(measure(row, &model, &ort, args.runs)?);
-                }
+        let row = |engine| Row { work, on, engine, measurements: Vec::new() };
+        let mut rows = [row(Engine::OnnxRuntime), row(Engine::Vaekit)];
+        for round in 0..args.rounds {
+            for row in &mut rows {
+                let Work { vae, side } = work;
+                ui.note(format_args!("{vae} {side}, {on}, round {}: {}", round + 1, row.engine));
+                row.measurements.push(measure(row, &model, &ort, args.runs)?);
             }
-            report.results.extend(rows);
         }
+        report.results.extend(rows);
     }
     let json = serde_json::to_string_pretty(&report)?;
     files::write_atomically(&sh::target().join("bench").join("web.json"), json.as_bytes())?;
@@ -144,9 +166,14 @@ fn peer(ui: &Ui) -> Result<PathBuf> {
 }
 
 fn measure(row: &Row, model: &Path, ort: &Path, runs: usize) -> Result<Measurement> {
+    let (gpu, threads) = match row.on {
+        On::Threads(threads) => (None, threads),
+        On::SwiftShader => (Some("swiftshader"), 1),
+        On::Gpu => (Some("real"), 1),
+    };
     let job = json!({
-        "engine": row.engine, "model": model, "channels": 4, "side": row.work.side, "threads": row.threads, "runs": runs,
-        "ort": ort, "target": sh::target().join("web"),
+        "engine": row.engine, "model": model, "channels": 4, "side": row.work.side, "gpu": gpu, "threads": threads,
+        "runs": runs, "ort": ort, "target": sh::target().join("web"),
     });
     let output = web::node().arg("bench.mjs").arg(job.to_string()).stderr(Stdio::inherit()).output();
     let output = output.context("cannot start node")?;
@@ -165,12 +192,12 @@ impl std::fmt::Display for Report {
         writeln!(f, "{}; Chromium, {} rounds\n", self.machine, self.rounds)?;
         writeln!(
             f,
-            "| decode | threads | engine | median | spread | ratio | to first picture | peak memory | code, brotli |"
+            "| decode | on | engine | median | spread | ratio | to first picture | peak memory | code, brotli |"
         )?;
         write!(f, "| --- | --- | --- | --- | --- | --- | --- | --- | --- |")?;
         for pair in self.results.chunks(2) {
             for row in pair {
-                let Row { work: Work { vae, side }, threads, engine, measurements } = row;
+                let Row { work: Work { vae, side }, on, engine, measurements } = row;
                 let (seconds, peer) = (row.seconds(), median(&pair[0].seconds()));
                 let least = seconds.iter().copied().fold(f64::MAX, f64::min);
                 let most = seconds.iter().copied().fold(0.0, f64::max);
@@ -179,13 +206,24 @@ impl std::fmt::Display for Report {
                 let code = measurements.first().map_or(0, |one| one.brotli_bytes.div_ceil(1000));
                 write!(
                     f,
-                    "\n| {vae} {side} | {threads} | {engine} | {:.3} s | {least:.3} to {most:.3} s | {:.2} | {first:.2} s | {peak} | {code} kB |",
+                    "\n| {vae} {side} | {on} | {engine} | {:.3} s | {least:.3} to {most:.3} s | {:.2} | {first:.2} s | {peak} | {code} kB |",
                     median(&seconds),
                     median(&seconds) / peer,
                 )?;
             }
         }
         Ok(())
+    }
+}
+
+impl std::fmt::Display for On {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            On::Threads(1) => f.write_str("1 thread"),
+            On::Threads(threads) => write!(f, "{threads} threads"),
+            On::SwiftShader => f.write_str("WebGPU, SwiftShader"),
+            On::Gpu => f.write_str("WebGPU"),
+        }
     }
 }
 

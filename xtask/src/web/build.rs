@@ -18,10 +18,9 @@ use crate::sh;
 /// Options of the build.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Leave out the module of tract, which takes longest to build: a graph that vaekit's own engine does not know is then
-    /// an error
-    #[arg(long)]
-    no_tract: bool,
+    /// Build only this module and take the others as they were built before; may be given several times
+    #[arg(long, value_name = "MODULE")]
+    only: Vec<String>,
 }
 
 /// A module of the package.
@@ -29,21 +28,22 @@ struct Variant {
     name: &'static str,
     /// Of WebAssembly.
     features: &'static [&'static str],
-    /// Of the crate.
-    engine: &'static str,
+    /// Of the crate, with commas.
+    crate_features: &'static str,
 }
 
-const VARIANTS: [Variant; 5] = [
-    Variant { name: "simd128", features: &["+simd128"], engine: "cpu" },
-    Variant { name: "relaxed", features: &["+simd128", "+relaxed-simd"], engine: "cpu" },
-    Variant { name: "simd128-threads", features: &["+simd128", "+atomics", "+bulk-memory"], engine: "cpu" },
+const VARIANTS: [Variant; 6] = [
+    Variant { name: "simd128", features: &["+simd128"], crate_features: "cpu" },
+    Variant { name: "relaxed", features: &["+simd128", "+relaxed-simd"], crate_features: "cpu" },
+    Variant { name: "simd128-threads", features: &["+simd128", "+atomics", "+bulk-memory"], crate_features: "cpu" },
     Variant {
         name: "relaxed-threads",
         features: &["+simd128", "+relaxed-simd", "+atomics", "+bulk-memory"],
-        engine: "cpu",
+        crate_features: "cpu",
     },
-    // A fallback for graphs of others: one variant is enough.
-    Variant { name: "tract", features: &["+simd128"], engine: "tract" },
+    // A fallback for graphs of others, and what else is large and seldom asked for: one variant is enough.
+    Variant { name: "tract", features: &["+simd128"], crate_features: "tract,fp16" },
+    Variant { name: "webgpu", features: &["+simd128"], crate_features: "webgpu" },
 ];
 
 /// What was built.
@@ -61,23 +61,17 @@ struct Size {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
-    package(!args.no_tract, ui)?;
+    package(|name| args.only.is_empty() || args.only.iter().any(|only| only == name), ui)?;
     ui.print(&sizes()?)
 }
 
-/// Builds the package.
-pub(crate) fn package(tract: bool, ui: &Ui) -> Result<()> {
+/// Builds the package: the modules of these names, the others as they were built before.
+pub(crate) fn package(wanted: impl Fn(&str) -> bool, ui: &Ui) -> Result<()> {
     let toolchain = Toolchain::find()?;
     npm::install(ui)?;
-    let dist = folder().join("vaekit").join("dist");
-    if dist.exists() {
-        fs::remove_dir_all(&dist)?;
-    }
     for variant in &VARIANTS {
         let out = glue().join(variant.name);
-        if variant.engine == "tract" && !tract {
-            // Of an earlier build.
-            let _ = fs::remove_dir_all(&out);
+        if !wanted(variant.name) {
             continue;
         }
         ui.note(format_args!("building the module {}", variant.name));
@@ -95,6 +89,10 @@ pub(crate) fn package(tract: bool, ui: &Ui) -> Result<()> {
             .with_context(|| format!("the glue of {}", variant.name))?;
     }
     ui.note("bundling");
+    let dist = folder().join("vaekit").join("dist");
+    if dist.exists() {
+        fs::remove_dir_all(&dist)?;
+    }
     sh::run(npm::node().arg("vaekit/build.mjs").env("VAEKIT_GLUE", glue()))
 }
 
@@ -107,7 +105,7 @@ impl Variant {
     fn compile(&self, toolchain: Toolchain) -> Result<PathBuf> {
         let mut cargo = toolchain.cargo("build", BROWSER, self.features);
         cargo.args(["--quiet", "--package", "vaekit-wasm", "--profile", "wasm", "--no-default-features"]);
-        cargo.args(["--features", self.engine, "--message-format", "json-render-diagnostics"]);
+        cargo.args(["--features", self.crate_features, "--message-format", "json-render-diagnostics"]);
         let output = cargo.stderr(std::process::Stdio::inherit()).output().context("cannot start cargo")?;
         ensure!(output.status.success(), "{cargo:?} failed: {}", output.status);
         artifact(&output.stdout).context("cargo built no module")

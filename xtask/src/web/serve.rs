@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
     let demo = folder().join("demo");
     ensure!(demo.join("package.json").exists(), "there is no demo page in {}", demo.display());
     if !args.no_build {
-        super::package(true, ui)?;
+        super::package(|_| true, ui)?;
         sh::run(npm::npm().args(["run", "--workspace", "demo", "build"]))?;
     }
     let mut node = npm::node();

@@ -5,8 +5,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use ndarray::s;
+use vaekit::Images;
 use vaekit_cli::args::{Cli, Command};
 use vaekit_cli::commands;
+use vaekit_cli::picture::{self, Picture};
 use vaekit_cli::ui::Ui;
 
 use super::toolchain::{BROWSER, Toolchain, WASI};
@@ -41,7 +44,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
         return Ok(());
     }
     if !args.no_build {
-        build::package(true, ui)?;
+        build::package(|_| true, ui)?;
     }
     in_browsers(ui)
 }
@@ -51,8 +54,11 @@ fn lints(toolchain: Toolchain) -> Result<()> {
     if toolchain == Toolchain::Debian {
         return Ok(());
     }
-    let mut clippy = toolchain.cargo("clippy", BROWSER, &["+simd128"]);
-    sh::run(clippy.args(["--quiet", "--package", "vaekit-wasm", "--", "--deny", "warnings"]))
+    ["cpu", "webgpu"].into_iter().try_for_each(|engine| {
+        let mut clippy = toolchain.cargo("clippy", BROWSER, &["+simd128"]);
+        clippy.args(["--quiet", "--package", "vaekit-wasm", "--no-default-features", "--features", engine]);
+        sh::run(clippy.args(["--", "--deny", "warnings"]))
+    })
 }
 
 fn in_node(toolchain: Toolchain) -> Result<()> {
@@ -87,21 +93,34 @@ fn in_browsers(ui: &Ui) -> Result<()> {
     sh::run(node.env("VAEKIT_NATIVE", &native).env("VAEKIT_TARGET", sh::target().join("web")))
 }
 
-/// The native program's answers: a model folder of the starter VAE, the sample's latents, and what they decode to.
+/// The native program's answers: model folders of the starter VAE in fp32 and fp16, and of the sample and a small piece of it
+/// the latents, and what they decode to.
 fn expectations(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder)?;
     let models = sh::root().join("models");
     let checkpoint = models.join("starter").join("diffusion_pytorch_model.safetensors");
-    let photo = models.join("samples").join("astronaut.png");
-    let [model, latents, image, dump] =
-        ["starter", "latents.npy", "image.png", "image.npy"].map(|name| folder.join(name));
-    let [checkpoint, photo, model, latents, image, dump] =
-        [&checkpoint, &photo, &model, &latents, &image, &dump].map(|path| path.as_os_str());
     let word = OsStr::new;
-    vaekit(&[word("convert"), checkpoint, word("-o"), model])?;
-    vaekit(&[word("encode"), word("--vae"), model, photo, word("-o"), latents])?;
-    let raw = [word("--latents"), word("raw"), word("-o"), image, word("--dump"), dump];
-    vaekit(&[&[word("decode"), word("--vae"), model, latents], &raw[..]].concat())
+    for (name, precision) in [("starter", "fp32"), ("starter-fp16", "fp16")] {
+        let (checkpoint, model) = (checkpoint.as_os_str(), folder.join(name));
+        vaekit(&[word("convert"), checkpoint, word("-o"), model.as_os_str(), word("--precision"), word(precision)])?;
+    }
+    let photo = models.join("samples").join("astronaut.png");
+    let piece = folder.join("piece.png");
+    // Her face: small enough for a GPU that is a program.
+    let (top, left, side) = (100, 190, 64);
+    let Picture { images, extras } = picture::read(&photo)?;
+    let data = images.data.slice(s![.., .., top..top + side, left..left + side]).to_owned();
+    picture::write_png(&piece, &Images { data }, 0, &extras, &[])?;
+    for (name, picture) in [("sample", &photo), ("piece", &piece)] {
+        let outputs = ["latents.npy", "image.png", "image.npy"].map(|output| folder.join(format!("{name}-{output}")));
+        let [latents, image, dump] = outputs.each_ref().map(|path| path.as_os_str());
+        let (picture, model) = (picture.as_os_str(), folder.join("starter"));
+        let vae = [word("--vae"), model.as_os_str()];
+        vaekit(&[&[word("encode"), picture, word("-o"), latents], &vae[..]].concat())?;
+        let raw = [word("--latents"), word("raw"), word("-o"), image, word("--dump"), dump];
+        vaekit(&[&[word("decode"), latents], &vae[..], &raw[..]].concat())?;
+    }
+    Ok(())
 }
 
 /// The program in this process: another package's binary would have its dependencies built with other features.

@@ -108,8 +108,9 @@ export class Compare implements View {
     const work: Work = { signal, onProgress: (p) => onProgress({ ...p, stage: `${model.name}: ${p.stage}` }) };
     const vae = await this.app.engine.vae(model, work);
     const encoded = await vae.encode(picture, work);
-    const decoded = await vae.decode(encoded.latents, { ...work, output: 'ImageData', cropTo: encoded.imageSize });
-    const image = decoded.image as ImageData;
+    const decoded = await vae.decode(encoded.latents, { ...work, cropTo: encoded.imageSize });
+    const { image } = decoded;
+    this.app.engine.refresh();
     const [, channels, height, width] = encoded.latents.shape;
     return {
       info: vae.info,

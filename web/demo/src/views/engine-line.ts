@@ -5,14 +5,15 @@ import { byId, el } from '../dom';
 import { bytes } from '../format';
 import { type Fact, showFacts } from '../parts/facts';
 
-const ENGINES: Record<string, string> = { cpu: 'CPU engine', tract: 'tract', webgpu: 'WebGPU' };
+const ENGINES = { cpu: 'CPU engine', tract: 'tract', webgpu: 'WebGPU' } as const;
 
 /** One line that says what computes, and behind it why. */
 export function showEngine({ engine }: App): void {
-  let machine: Fact[] = [];
+  let machine: Devices | undefined;
   const show = (info: VaeInfo | undefined): void => {
     byId('engine-line', HTMLElement).textContent = info ? summary(info) : 'Engine: not started';
-    showFacts(byId('engine-facts', HTMLElement), [...(info ? loaded(info) : []), ...machine]);
+    const facts = machine ? describe(machine, info) : [];
+    showFacts(byId('engine-facts', HTMLElement), [...(info ? loaded(info) : []), ...facts]);
     const notices = info?.engine.notices ?? [];
     byId('engine-notices', HTMLElement).replaceChildren(...notices.map((notice) => el('li', {}, notice)));
   };
@@ -25,7 +26,7 @@ export function showEngine({ engine }: App): void {
     'toggle',
     () => {
       void devices().then((found) => {
-        machine = describe(found);
+        machine = found;
         show(engine.info.value);
       });
     },
@@ -33,8 +34,9 @@ export function showEngine({ engine }: App): void {
   );
 }
 
-function summary({ engine: { name, threads, notices } }: VaeInfo): string {
-  const line = `${ENGINES[name] ?? name}, ${threads === 1 ? 'one thread' : `${threads} threads`}`;
+function summary({ engine: { name, threads, adapter, notices } }: VaeInfo): string {
+  const where = adapter ?? (threads === 1 ? 'one thread' : `${threads} threads`);
+  const line = `${ENGINES[name]}, ${where}`;
   return notices.length > 0 ? `${line} (see why)` : line;
 }
 
@@ -46,7 +48,7 @@ function loaded({ name, family, engine, latents, weightsBytes }: VaeInfo): Fact[
   ];
 }
 
-function describe({ wasm, gpu }: Devices): Fact[] {
+function describe({ wasm, gpu }: Devices, info: VaeInfo | undefined): Fact[] {
   const isolation = wasm.crossOriginIsolated ? 'the page is isolated, so all may be used' : 'the page is not isolated, so one is used';
   return [
     ['Processor threads', String(wasm.hardwareThreads), isolation],
@@ -54,7 +56,7 @@ function describe({ wasm, gpu }: Devices): Fact[] {
     [
       'Graphics adapter',
       gpu.adapter ? adapterName(gpu.adapter) : 'none',
-      gpu.adapter ? 'not used: the WebGPU engine comes in a later release' : gpu.reason,
+      gpu.adapter ? (info?.engine.name === 'webgpu' ? 'in use' : 'not in use') : gpu.reason,
     ],
   ];
 }

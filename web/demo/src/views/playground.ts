@@ -97,8 +97,9 @@ export class Playground implements View {
       const { vae, a, b } = await this.#encodeEnds(work);
       const { latents, kl: nats } = mix(a.encoded, b.encoded, this.#recipe);
       this.#latents.show(latents);
-      const decoded = await vae.decode(latents, { ...work, output: 'ImageData', cropTo: a.encoded.imageSize });
-      const image = decoded.image as ImageData;
+      const decoded = await vae.decode(latents, { ...work, cropTo: a.encoded.imageSize });
+      const { image } = decoded;
+      this.app.engine.refresh();
       const { psnr, ssim } = await metrics(a.image, image);
       this.#pictures.show({ label: 'Picture A', image: a.image }, { label: 'Decoded', image });
       showFacts(byId('playground-facts', HTMLElement), [

@@ -1,16 +1,18 @@
-import { type Decoded, type Encoded, metrics, readLatents, saveLatents, type Vae } from 'vaekit';
+import { type Encoded, metrics, readLatents, saveLatents, type Vae } from 'vaekit';
 
 import type { App, View } from '../app';
 import { announce, byId, download, el } from '../dom';
 import { explain } from '../errors';
-import { bytes, count, decibels, seconds, similarity, size, stem } from '../format';
+import { bytes, count, decibels, number, seconds, similarity, size, stem } from '../format';
 import { klFact, showFacts } from '../parts/facts';
 import { Job, type Work } from '../parts/job';
 import { LatentsView } from '../parts/latents-view';
 import { PictureCompare } from '../parts/picture-compare';
 import { type Picture, readPicture, toPng } from '../picture';
 import { SAMPLE } from '../sample';
+import { report } from '../report';
 import { settings } from '../settings';
+import { type Stage, stagesOf } from '../stages';
 
 /** What came out last, for the save buttons. */
 interface Result {
@@ -18,6 +20,7 @@ interface Result {
   vae: Vae;
   latents: Encoded['latents'];
   image: ImageData;
+  stages: Stage[];
 }
 
 /** Picture to latents to picture; or a file of latents to a picture. */
@@ -64,6 +67,7 @@ export class RoundTrip implements View {
     const result = await this.job.run((work) => (file ? this.#decodeFile(file, work) : this.#roundTrip(work)));
     if (!result) return;
     this.#result = result;
+    this.app.engine.refresh();
     byId('starter-note', HTMLElement).hidden = !this.app.library.chosen.value.builtin;
     announce(`Decoded by ${result.vae.info.name}`);
   }
@@ -85,8 +89,8 @@ export class RoundTrip implements View {
     const vae = await this.app.engine.vae(this.app.library.chosen.value, work);
     const encoded = await vae.encode(picture.image, work);
     this.#showLatents(encoded.latents);
-    const decoded = await vae.decode(encoded.latents, { ...work, output: 'ImageData', cropTo: encoded.imageSize });
-    const image = decoded.image as ImageData;
+    const decoded = await vae.decode(encoded.latents, { ...work, cropTo: encoded.imageSize });
+    const { image } = decoded;
     const { psnr, ssim } = await metrics(picture.image, image);
     this.#pictures.show({ label: 'Original', image: picture.image }, { label: `Decoded by ${vae.info.name}`, image });
 
@@ -99,27 +103,26 @@ export class RoundTrip implements View {
       ['Picture', `${count(pixels)} numbers`, `${size(width, height)} × 3`],
       ['Latents', `${count(latents)} numbers`, `${latentSize(encoded.latents)}, ${(pixels / latents).toFixed(0)} times fewer`],
     ]);
-    this.#showStages([
-      ['Encode', encoded],
-      ['Decode', decoded],
-    ]);
-    return { name: stem(picture.name), vae, latents: encoded.latents, image };
+    const stages = [...stagesOf('encode', encoded), ...stagesOf('decode', decoded)];
+    this.#showStages(stages);
+    return { name: stem(picture.name), vae, latents: encoded.latents, image, stages };
   }
 
   async #decodeFile(file: File, work: Work): Promise<Result> {
     const vae = await this.app.engine.vae(this.app.library.chosen.value, work);
     const domain = this.#domain.value as 'raw' | 'scaled' | '';
-    const decoded = await vae.decode(file, { ...work, output: 'ImageData', ...(domain && { domain }) });
+    const decoded = await vae.decode(file, { ...work, ...(domain && { domain }) });
     const latents = await readLatents(file);
-    const image = decoded.image as ImageData;
+    const { image } = decoded;
     this.#showLatents(latents);
     this.#pictures.show(undefined, { label: `Decoded by ${vae.info.name}`, image });
     showFacts(byId('roundtrip-facts', HTMLElement), [
       ['Latents', `${count(latents.data.length)} numbers`, latentSize(latents)],
       ['Picture', size(image.width, image.height)],
     ]);
-    this.#showStages([['Decode', decoded]]);
-    return { name: stem(file.name), vae, latents, image };
+    const stages = stagesOf('decode', decoded);
+    this.#showStages(stages);
+    return { name: stem(file.name), vae, latents, image, stages };
   }
 
   #describe(source: string): void {
@@ -142,23 +145,37 @@ export class RoundTrip implements View {
     this.#latents.show(latents);
   }
 
-  #showStages(runs: [string, Encoded | Decoded][]): void {
-    const rows = runs.flatMap(([name, { seconds: stages, peakBytes }]) =>
-      Object.entries(stages).map(([stage, time], index) =>
-        el(
-          'tr',
-          {},
-          el('th', { scope: 'row' }, `${name}: ${stage}`),
-          el('td', { class: 'n' }, seconds(time)),
-          el('td', { class: 'n' }, index === 0 ? bytes(peakBytes) : ''),
-        ),
+  #showStages(stages: Stage[]): void {
+    const rows = stages.map(({ name, seconds: time, gflops, peakBytes }) =>
+      el(
+        'tr',
+        {},
+        el('th', { scope: 'row' }, name),
+        el('td', { class: 'n' }, seconds(time)),
+        el('td', { class: 'n' }, gflops === undefined ? '' : number(gflops)),
+        el('td', { class: 'n' }, peakBytes === undefined ? '' : bytes(peakBytes)),
       ),
     );
     byId('stage-rows', HTMLElement).replaceChildren(...rows);
     for (const id of ['roundtrip-results', 'roundtrip-stages']) byId(id, HTMLElement).hidden = false;
   }
 
+  async #copyReport(): Promise<void> {
+    if (!this.#result) return;
+    const { vae, image, stages } = this.#result;
+    try {
+      await navigator.clipboard.writeText(await report(vae.info, size(image.width, image.height), stages));
+      announce('The report was copied');
+      const button = byId('copy-report', HTMLButtonElement);
+      button.textContent = 'Copied';
+      setTimeout(() => (button.textContent = 'Copy a report'), 2000);
+    } catch (error) {
+      this.job.fail(explain(error));
+    }
+  }
+
   #bindSaves(): void {
+    byId('copy-report', HTMLButtonElement).addEventListener('click', () => void this.#copyReport());
     const save = (id: string, make: (result: Result) => Promise<[Blob, string]>): void =>
       byId(id, HTMLButtonElement).addEventListener('click', () => {
         if (!this.#result) return;

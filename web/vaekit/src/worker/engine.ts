@@ -1,28 +1,58 @@
 import { VaekitError } from '../errors.js';
 import type { LoadRequest } from '../messages.js';
 import type { EngineInfo } from '../types.js';
+import { findGpu, type Gpu } from './gpu.js';
 import { startThreads } from './threads.js';
 import { compile, type Glue, hasRelaxedSimd, hasSimd, variant } from './variants.js';
 
-/** Which module runs, and why. */
+/** A module that can run, and how. */
 export interface Choice {
-  engine: 'cpu' | 'tract';
-  simd: EngineInfo['simd'];
+  engine: 'cpu' | 'tract' | 'webgpu';
+  simd: 'simd128' | 'relaxed';
   threads: number;
+  /** For WebGPU. */
+  gpu?: Gpu;
+  /** What it does without, and why. */
   notices: string[];
 }
 
-/** The engine that is asked for, or the best that is there. */
-export function choose(request: Pick<LoadRequest, 'engine' | 'threads'>): Choice {
-  const { engine, threads: asked } = request;
-  if (engine === 'webgpu') {
-    throw new VaekitError('engine', 'this version has no WebGPU engine; use auto, cpu or tract');
-  }
+/** What is tried in this order, and what was passed over before. */
+export interface Plan {
+  choices: Choice[];
+  notices: string[];
+}
+
+/** For people. */
+export const NAMES = { cpu: "vaekit's CPU engine", tract: 'tract', webgpu: 'WebGPU' } as const;
+
+/** The engine that is asked for, or those that are there, the best first. */
+export async function choose({ engine, threads }: Pick<LoadRequest, 'engine' | 'threads'>): Promise<Plan> {
   if (!hasSimd()) throw new VaekitError('engine', 'this browser has no SIMD in WebAssembly; use a newer one');
-  if (asked !== undefined && !(Number.isInteger(asked) && asked >= 1)) {
-    throw new VaekitError('bad-input', `threads are ${asked}, expected a whole number from 1`);
+  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1)) {
+    throw new VaekitError('bad-input', `threads are ${threads}, expected a whole number from 1`);
   }
-  if (engine === 'tract') return tractChoice(asked, []);
+  switch (engine) {
+    case 'cpu':
+      return { choices: [cpu(threads)], notices: [] };
+    case 'tract':
+      return { choices: [single(engine, threads)], notices: [] };
+    case 'webgpu':
+      return { choices: [{ ...single(engine, threads), gpu: await findGpu() }], notices: [] };
+    case 'auto': {
+      const found = await findGpu();
+      const { unfit } = found;
+      const notices = unfit ? [`${NAMES.cpu} instead of WebGPU: ${unfit}`] : [];
+      const gpu = unfit ? [] : [{ ...single('webgpu', undefined), gpu: found }];
+      return { choices: [...gpu, cpu(threads), single('tract', undefined)], notices };
+    }
+    default:
+      throw new VaekitError('bad-input', `there is no engine ${engine}; expected auto, cpu, tract or webgpu`);
+  }
+}
+
+const HEADERS = 'Cross-Origin-Opener-Policy: same-origin, Cross-Origin-Embedder-Policy: require-corp';
+
+export function cpu(asked: number | undefined): Choice {
   const notices: string[] = [];
   const isolated = self.crossOriginIsolated;
   if (!isolated && (asked ?? 1) > 1) {
@@ -35,17 +65,27 @@ export function choose(request: Pick<LoadRequest, 'engine' | 'threads'>): Choice
   return { engine: 'cpu', simd, threads, notices };
 }
 
-const HEADERS = 'Cross-Origin-Opener-Policy: same-origin, Cross-Origin-Embedder-Policy: require-corp';
-
-/** tract has one thread and one set of instructions. */
-export function tractChoice(asked: number | undefined, notices: string[]): Choice {
-  if ((asked ?? 1) > 1) throw new VaekitError('engine', `tract has one thread in a browser, and ${asked} were asked for`);
-  return { engine: 'tract', simd: 'simd128', threads: 1, notices: [...notices, 'one thread: tract has no more in a browser'] };
+/** An engine with one thread and one set of instructions. */
+export function single(engine: 'tract' | 'webgpu', asked: number | undefined): Choice {
+  if ((asked ?? 1) > 1) {
+    throw new VaekitError('engine', `${NAMES[engine]} has one thread in a browser, and ${asked} were asked for`);
+  }
+  const notices = engine === 'tract' ? ['one thread: tract has no more in a browser'] : [];
+  return { engine, simd: 'simd128', threads: 1, notices };
 }
 
-/** Loads the module of a choice. An isolated page has one for all it does, whatever the number of threads. */
-export async function instantiate({ engine, simd, threads }: Choice): Promise<Glue> {
-  const name = engine === 'tract' ? 'tract' : self.crossOriginIsolated ? `${simd}-threads` : simd;
+const started = new Map<string, Promise<Glue>>();
+
+/** The module of a choice, loaded once. An isolated page has one for all it does on the CPU, whatever the number of threads. */
+export function instantiate({ engine, simd, threads }: Choice): Promise<Glue> {
+  const name = engine !== 'cpu' ? engine : self.crossOriginIsolated ? `${simd}-threads` : simd;
+  const key = `${name} ${threads}`;
+  const glue = started.get(key) ?? start(name, threads);
+  started.set(key, glue);
+  return glue;
+}
+
+async function start(name: string, threads: number): Promise<Glue> {
   const found = variant(name);
   const module = await compile(found);
   const exports = (await found.glue.default({ module_or_path: module })) as { memory: WebAssembly.Memory };
@@ -56,12 +96,26 @@ export async function instantiate({ engine, simd, threads }: Choice): Promise<Gl
   return found.glue;
 }
 
+/** What a module says of its engine. */
+export interface Found {
+  /** `cpu 0.1.0 on ...` */
+  engine: string;
+  adapter?: string;
+  notices: string[];
+}
+
 /** For people. */
-export function describe(choice: Choice, engine: string): EngineInfo {
-  const { simd, threads, notices } = choice;
+export function describe({ engine, simd, threads, gpu, notices }: Choice, found: Found, passedOver: string[]): EngineInfo {
+  const [what, version = ''] = found.engine.split(' ');
+  const program = what === 'tract' ? what : `vaekit-${what}`;
   const instructions = simd === 'relaxed' ? 'relaxed-simd' : 'simd128';
-  const [what = engine, version = ''] = engine.split(' ');
-  const program = what === 'cpu' ? 'vaekit-cpu' : what;
-  const detail = `${program} ${version} on wasm ${instructions}, ${threads} ${threads === 1 ? 'thread' : 'threads'}`;
-  return { name: choice.engine, detail, threads, simd, notices };
+  const adapter = gpu?.name || found.adapter;
+  const where = adapter ?? `wasm ${instructions}, ${threads} ${threads === 1 ? 'thread' : 'threads'}`;
+  return {
+    name: engine,
+    detail: `${program} ${version} on ${where}`,
+    threads,
+    ...(adapter === undefined ? { simd } : { adapter }),
+    notices: [...passedOver, ...notices, ...found.notices],
+  };
 }

@@ -6,7 +6,7 @@ declare module 'glue:*' {
   }): Promise<unknown>;
 
   export class Vae {
-    static load(files: Map<string, Blob>, options: string, report: Report): Vae;
+    static load(files: Map<string, Blob>, options: string, report: Report): Promise<Vae>;
     info(): string;
     encode(rgba: Uint8Array, width: number, height: number, options: string, observe: Observe): Promise<WasmEncoded>;
     decode(
@@ -40,6 +40,8 @@ declare module 'glue:*' {
   export function gpuAdapter(): Promise<import('../messages.js').AdapterReport | null | undefined>;
   export function fits(manifest: string, width: number, height: number, maxBuffer: number): string;
   export function memoryBytes(): number;
+  /** In the variant of WebGPU. */
+  export const tryKernels: (() => Promise<string>) | undefined;
   /** In the variants with threads. */
   export const startThreads: ((threads: number) => void) | undefined;
   export const runThread: (() => void) | undefined;
@@ -54,11 +56,14 @@ declare module 'glue:*' {
     width: number;
     height: number;
     posterior?: { mean: WasmLatents; std: Float32Array; kl: number };
+    operations: number;
+    /** Seconds, where the engine tells. */
+    stages: Record<string, number>;
   }
-  interface WasmDecoded {
-    pixels: Float32Array;
-    rgba: Uint8Array<ArrayBuffer>;
+  type WasmDecoded = {
     width: number;
     height: number;
-  }
+    operations: number;
+    stages: Record<string, number>;
+  } & ({ pixels: Float32Array; rgba: Uint8Array<ArrayBuffer> } | { bitmap: ImageBitmap });
 }

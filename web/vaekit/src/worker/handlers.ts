@@ -1,27 +1,33 @@
 /** What the worker does for each call. */
 import { VaekitError } from '../errors.js';
-import type { Calls, Entry, LoadRequest, Reply, Request, SentSource } from '../messages.js';
-import type { Half, VaeInfo } from '../types.js';
-import { choose, type Choice, describe, instantiate, tractChoice } from './engine.js';
+import type { Calls, Entry, LoadRequest, Reply, Request, RunReply, SentSource } from '../messages.js';
+import type { EngineInfo, Half, Latents, VaeInfo } from '../types.js';
+import { choose, type Choice, cpu, describe, type Found, instantiate, NAMES, type Plan, single } from './engine.js';
 import { fetchSource } from './fetch.js';
+import { drawsBitmaps } from './gpu.js';
 import type { Job } from './job.js';
 import { pixels } from './pixels.js';
 import { type Glue, hasRelaxedSimd } from './variants.js';
 
-/** The VAE of this worker. */
-let loaded: { glue: Glue; vae: InstanceType<Glue['Vae']> } | undefined;
+type WasmVae = InstanceType<Glue['Vae']>;
+
+/** The VAE of this worker, and what to go on with where its engine fails. */
+interface Loaded {
+  glue: Glue;
+  vae: WasmVae;
+  choice: Choice;
+  engine: EngineInfo;
+  rest: Choice[];
+  passedOver: string[];
+  given: Map<string, Blob>;
+  request: LoadRequest;
+  /** Whether bitmaps come from the GPU without being read back. */
+  draws: boolean;
+}
+let loaded: Loaded | undefined;
+
 /** The module for what needs no VAE. */
-let plain: Promise<Glue> | undefined;
-
-function utilities(): Promise<Glue> {
-  plain ??= instantiate(choose({ engine: 'cpu', threads: 1 }));
-  return plain;
-}
-
-function vae() {
-  if (!loaded) throw new VaekitError('other', 'no VAE is loaded');
-  return loaded;
-}
+const utilities = (): Promise<Glue> => instantiate(cpu(1));
 
 async function files(source: SentSource, halves: Half[] | undefined, job: Job): Promise<Map<string, Blob>> {
   return 'url' in source ? fetchSource(source.url, halves, job.report) : source.files;
@@ -32,47 +38,50 @@ export type Handlers = { [C in keyof Calls]: (request: Request<C>, job: Job) => 
 export const handlers: Handlers = {
   async load(request, job) {
     job.report('starting', 0, 0);
-    const choice = choose(request);
-    // The module comes while the model does.
-    const [given, glue] = await Promise.all([files(request.source, request.halves, job), instantiate(choice)]);
-    return open(given, glue, choice, request, job);
+    const plan = await choose(request);
+    // The module comes while the model does; if it does not, that is told below.
+    void instantiate(plan.choices[0]!).catch(() => undefined);
+    return open(await files(request.source, request.halves, job), plan, request, job);
   },
 
   async encode({ image, crop, sample, seed, latents }, job) {
-    const { glue, vae: model } = vae();
     const watch = new Stopwatch();
     const { data, width, height } = await pixels(image);
     watch.lap('read');
     const options = JSON.stringify({ crop, sample, seed, latents });
     const rgba = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    const encoded = await model.encode(rgba, width, height, options, job.observe('encoding'));
-    watch.lap('encode');
-    return { ...encoded, seconds: watch.seconds, peakBytes: glue.memoryBytes() };
+    return run(job, watch, async (vae) => {
+      const { stages, ...encoded } = await vae.encode(rgba, width, height, options, job.observe('encoding'));
+      watch.lap('encode', stages);
+      return encoded;
+    });
   },
 
   async decode({ latents, domain, cropTo, bitmap }, job) {
-    const { glue, vae: model } = vae();
     const watch = new Stopwatch();
-    const options = JSON.stringify({ domain, crop_to: cropTo });
-    const observe = job.observe('decoding');
-    let decoded;
-    if (latents instanceof Blob) {
-      const bytes = await readBytes(latents);
-      watch.lap('read');
-      decoded = await model.decodeFile(nameOf(latents), bytes, options, observe);
-    } else {
-      decoded = await model.decode(latents.data, Uint32Array.from(latents.shape), latents.domain, options, observe);
-    }
-    watch.lap('decode');
-    const { pixels, rgba, width, height } = decoded;
-    const data = new ImageData(new Uint8ClampedArray(rgba.buffer), width, height);
-    const image = bitmap ? await createImageBitmap(data) : data;
-    watch.lap('write');
-    return { image, pixels, seconds: watch.seconds, peakBytes: glue.memoryBytes() };
+    const file = latents instanceof Blob ? { name: nameOf(latents), bytes: await readBytes(latents) } : undefined;
+    if (file) watch.lap('read');
+    return run(job, watch, async (vae, draws) => {
+      const options = JSON.stringify({ domain, crop_to: cropTo, bitmap: bitmap && draws });
+      const observe = job.observe('decoding');
+      const decoding = file
+        ? vae.decodeFile(file.name, file.bytes, options, observe)
+        : decodeArray(vae, latents as Latents, options, observe);
+      const { stages, operations, width, height, ...picture } = await decoding;
+      watch.lap('decode', stages);
+      if ('bitmap' in picture) return { image: picture.bitmap, operations };
+      const { pixels, rgba } = picture;
+      const data = new ImageData(new Uint8ClampedArray(rgba.buffer), width, height);
+      const image = bitmap ? await createImageBitmap(data) : data;
+      watch.lap('write');
+      return { image, pixels, operations };
+    });
   },
 
   async convert({ source, options }, job) {
-    const [given, glue] = await Promise.all([files(source, undefined, job), utilities()]);
+    // fp16 has to run the network, and does so in the module of what is seldom asked for.
+    const module = options.precision === 'fp16' ? instantiate(single('tract', undefined)) : utilities();
+    const [given, glue] = await Promise.all([files(source, undefined, job), module]);
     const entries = glue.convert(given, JSON.stringify(options), job.report);
     return entries.map(([path, content, crc32]): Entry => [path, new Blob([content]), crc32]);
   },
@@ -104,31 +113,63 @@ export const handlers: Handlers = {
     };
   },
 
+  async tryKernels() {
+    const { tryKernels } = await instantiate(single('webgpu', undefined));
+    return (await tryKernels?.()) ?? '[]';
+  },
+
   async fits({ manifest, width, height, maxBuffer }) {
     return (await utilities()).fits(manifest, width, height, maxBuffer);
   },
 };
 
-/** Opens a VAE, on tract where vaekit's own engine does not know the graph and was not asked for by name. */
-async function open(
-  given: Map<string, Blob>,
-  glue: Glue,
-  choice: Choice,
-  request: LoadRequest,
-  job: Job,
-): Promise<VaeInfo> {
-  const options = JSON.stringify({ ...request.checkpoint, halves: request.halves });
+/** Opens a VAE on the first engine that can. */
+async function open(given: Map<string, Blob>, plan: Plan, request: LoadRequest, job: Job): Promise<VaeInfo> {
+  const [choice, ...rest] = plan.choices;
+  if (!choice) throw new VaekitError('engine', plan.notices.at(-1) ?? 'there is no engine');
   try {
-    const model = glue.Vae.load(given, options, job.report);
-    loaded = { glue, vae: model };
-    const info = JSON.parse(model.info()) as Omit<VaeInfo, 'engine'> & { engine: string };
-    return { ...info, engine: describe(choice, info.engine) };
+    const glue = await instantiate(choice);
+    const options = { ...request.checkpoint, halves: request.halves, by_name: request.engine !== 'auto' };
+    const vae = await glue.Vae.load(given, JSON.stringify(options), job.report);
+    const { adapter, notices, engine: name, ...info } = JSON.parse(vae.info()) as Omit<VaeInfo, 'engine'> & Found;
+    const found = { engine: name, notices, ...(adapter !== undefined && { adapter }) };
+    const engine = describe(choice, found, plan.notices);
+    const draws = choice.gpu !== undefined && !choice.gpu.unfit && (await drawsBitmaps());
+    loaded = { glue, vae, choice, engine, rest, passedOver: plan.notices, given, request, draws };
+    return { ...info, engine };
   } catch (error) {
-    const { kind, message } = error as { kind?: string; message?: string };
-    if (kind !== 'unsupported' || request.engine !== 'auto') throw error;
-    const next = tractChoice(undefined, [`tract instead of vaekit's own engine: ${message}`]);
-    return open(given, await instantiate(next), next, request, job);
+    if (!goesOn(choice, rest, error)) throw error;
+    return open(given, { choices: rest, notices: [...plan.notices, instead(rest[0]!, choice, error)] }, request, job);
   }
+}
+
+/** Runs a VAE; where its engine fails and another may do, that one takes its place. */
+async function run<T>(job: Job, watch: Stopwatch, work: (vae: WasmVae, draws: boolean) => Promise<T>): Promise<T & RunReply> {
+  if (!loaded) throw new VaekitError('other', 'no VAE is loaded');
+  const { glue, vae, choice, rest, passedOver, given, request, draws } = loaded;
+  try {
+    return { ...(await work(vae, draws)), seconds: watch.seconds, peakBytes: glue.memoryBytes() } as T & RunReply;
+  } catch (error) {
+    if (!goesOn(choice, rest, error)) throw error;
+    await open(given, { choices: rest, notices: [...passedOver, instead(rest[0]!, choice, error)] }, request, job);
+    watch.lap('change of engine');
+    return { ...(await run(job, watch, work)), engine: loaded.engine };
+  }
+}
+
+/** Whether the next engine may do what this one could not. */
+function goesOn({ engine }: Choice, rest: Choice[], error: unknown): boolean {
+  const { kind } = error as { kind?: string };
+  // A GPU may be lost, full, wrong, or its driver's trouble may end the module.
+  const isEngines = engine === 'webgpu' ? kind !== 'bad-input' && kind !== 'cancelled' : kind === 'unsupported';
+  return rest.length > 0 && isEngines;
+}
+
+const instead = (next: Choice, choice: Choice, error: unknown): string =>
+  `${NAMES[next.engine]} instead of ${NAMES[choice.engine]}: ${(error as { message?: string }).message ?? error}`;
+
+function decodeArray(vae: WasmVae, { data, shape, domain }: Latents, options: string, observe: ReturnType<Job['observe']>) {
+  return vae.decode(data, Uint32Array.from(shape), domain, options, observe);
 }
 
 const nameOf = (file: Blob): string => (file instanceof File ? file.name : 'the file');
@@ -146,9 +187,12 @@ class Stopwatch {
   readonly seconds: Record<string, number> = {};
   #last = performance.now();
 
-  lap(stage: string): void {
+  /** Ends a stage, whose parts were timed already where there are any. */
+  lap(stage: string, parts: Record<string, number> = {}): void {
     const now = performance.now();
-    this.seconds[stage] = (now - this.#last) / 1000;
+    const inParts = Object.values(parts).reduce((sum, seconds) => sum + seconds, 0);
+    Object.assign(this.seconds, parts);
+    this.seconds[stage] = Math.max(0, (now - this.#last) / 1000 - inParts);
     this.#last = now;
   }
 }

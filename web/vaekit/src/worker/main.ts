@@ -3,14 +3,17 @@ import { VaekitError } from '../errors.js';
 import type { Call, Failure, Reply, Request, ToWorker } from '../messages.js';
 import { handlers } from './handlers.js';
 import { Job, post } from './job.js';
-import { runThread } from './threads.js';
+import { runThread, threadsAnswered } from './threads.js';
 
 const jobs = new Map<number, Job>();
 let last: Promise<void> = Promise.resolve();
 
 self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
   if ('thread' in data) {
-    void runThread(data.thread);
+    // Thrown out of a promise, so that whoever started this thread hears of it.
+    runThread(data.thread).catch((error: unknown) => setTimeout(() => reportError(error)));
+  } else if ('threads' in data) {
+    threadsAnswered(data.threads);
   } else if ('abort' in data) {
     const job = jobs.get(data.abort);
     if (job) job.aborted = true;
@@ -39,6 +42,8 @@ function failure(error: unknown): Failure {
   if (error instanceof VaekitError) return { error: { kind: error.kind, message: error.message }, fatal: false };
   const { kind, message } = error as { kind?: string; message?: string };
   if (kind === 'unsupported') return { error: { kind: 'engine', message: message ?? '' }, fatal: false };
+  // What was loaded went with the GPU's device.
+  if (kind === 'lost') return { error: { kind: 'engine', message: message ?? '' }, fatal: true };
   if (kind) return { error: { kind: kind as VaekitError['kind'], message: message ?? '' }, fatal: false };
   // A panic comes with its words; without any, the module has ended itself because it got no memory.
   if (error instanceof WebAssembly.RuntimeError && /unreachable/.test(error.message)) {

@@ -1,22 +1,21 @@
-import type { ThreadStart, ToWorker } from '../messages.js';
+import type { ThreadStart } from '../messages.js';
+import { post } from './job.js';
 import { type Glue, variant } from './variants.js';
 
-/** Makes this worker and new ones the threads of one module, which lies in `memory`. */
-export async function startThreads(glue: Glue, start: ThreadStart, threads: number): Promise<void> {
-  const others = Array.from({ length: threads - 1 }, () => spawn(start));
-  await Promise.all(others);
+let answer: ((outcome: 'run' | { failed: string }) => void) | undefined;
+
+/** Makes this worker and new ones, which the page starts, the threads of one module. */
+export async function startThreads(glue: Glue, thread: ThreadStart, threads: number): Promise<void> {
+  const outcome = await new Promise<'run' | { failed: string }>((resolve) => {
+    answer = resolve;
+    post({ wanted: threads - 1, thread });
+  });
+  if (outcome !== 'run') throw new Error(outcome.failed);
   glue.startThreads?.(threads);
 }
 
-/** Starts this very script again, which every bundler has given a place. */
-function spawn(start: ThreadStart): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const worker = new Worker(self.location.href, { type: 'module', name: 'vaekit thread' });
-    worker.onmessage = () => resolve();
-    worker.onerror = ({ message }) => reject(new Error(`a thread could not be started: ${message}`));
-    worker.postMessage({ thread: start } satisfies ToWorker);
-  });
-}
+/** What the page says of the threads. */
+export const threadsAnswered = (outcome: 'run' | { failed: string }): void => answer?.(outcome);
 
 /** Makes this worker a thread, for as long as it lives. */
 export async function runThread({ module, memory, variant: name }: ThreadStart): Promise<void> {

@@ -3,6 +3,7 @@ import * as relaxedThreads from 'glue:relaxed-threads';
 import * as simd128 from 'glue:simd128';
 import * as simd128Threads from 'glue:simd128-threads';
 import * as tract from 'glue:tract';
+import * as webgpu from 'glue:webgpu';
 
 import { VaekitError } from '../errors.js';
 
@@ -21,6 +22,7 @@ const variants: Record<string, Variant> = {
   'simd128-threads': { glue: simd128Threads, url: new URL('./vaekit-simd128-threads.wasm', import.meta.url) },
   'relaxed-threads': { glue: relaxedThreads, url: new URL('./vaekit-relaxed-threads.wasm', import.meta.url) },
   tract: { glue: tract, url: new URL('./vaekit-tract.wasm', import.meta.url) },
+  webgpu: { glue: webgpu, url: new URL('./vaekit-webgpu.wasm', import.meta.url) },
 };
 
 export function variant(name: string): Variant {

@@ -1,15 +1,40 @@
-//! Runs that cannot fit are refused before they begin.
+//! vaekit's own engine. Runs that cannot fit are refused before they begin.
 
 use ndarray::{ArrayView4, ArrayViewMut4};
 use vaekit::{Engine, Failure, Half, Observer, RunError, RunFuture, Session};
-use vaekit_cpu::CpuSession;
+use vaekit_cpu::{CpuSession, Options};
+use vaekit_onnx::{ModelFile, ReadSeek};
 
-use crate::engine::MAX_MEMORY;
+use super::{Host, MAX_MEMORY, check_weights, failed};
+use crate::blob::Watched;
+use crate::error::{Error, Kind};
+
+/// Nothing is shared between sessions but rayon's threads.
+pub(crate) struct Runtime;
+
+impl Host for Runtime {
+    async fn start(_: bool) -> Result<Self, Error> {
+        Ok(Runtime)
+    }
+
+    async fn session(
+        &self,
+        file: Watched<Box<dyn ReadSeek + '_>>,
+        model: &ModelFile,
+    ) -> Result<Box<dyn Session>, Error> {
+        check_weights(model)?;
+        match CpuSession::open(file, &Options::default()) {
+            Ok(session) => Ok(Box::new(Bounded { session, half: model.half })),
+            Err(error) if error.is_unsupported() => Err(failed(Kind::Unsupported, model, error)),
+            Err(error) => Err(failed(Kind::BadInput, model, error)),
+        }
+    }
+}
 
 /// A session that knows before a run whether its memory can be had.
-pub(crate) struct Bounded {
-    pub(crate) session: CpuSession,
-    pub(crate) half: Half,
+struct Bounded {
+    session: CpuSession,
+    half: Half,
 }
 
 impl Session for Bounded {
