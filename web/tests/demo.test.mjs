@@ -161,8 +161,9 @@ for (const name of ['chromium', 'firefox']) {
   });
 }
 
-test('on WebGPU the sample comes back, and the figures can be copied', async () => {
+test('on WebGPU the sample comes back, and the figures can be copied', async ({ after }) => {
   const [browser, server] = await Promise.all([launch.swiftshader(), servePage()]);
+  after(() => Promise.all([browser.close(), server.close()]));
   const { tab, done } = await visit(browser, server.url, { permissions: ['clipboard-read', 'clipboard-write'] });
   // SwiftShader takes its time to compile and to try the kernels.
   tab.context().setDefaultTimeout(180_000);
@@ -183,8 +184,6 @@ test('on WebGPU the sample comes back, and the figures can be copied', async () 
   await tab.waitForFunction(() => document.querySelector('#engine-facts').textContent.includes('in use'));
   await shoot(tab, 'webgpu', { fullPage: true });
   await done();
-  await browser.close();
-  await server.close();
 });
 
 describe('in chromium alone', () => {

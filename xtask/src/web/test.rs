@@ -83,7 +83,8 @@ fn in_browsers(ui: &Ui) -> Result<()> {
     let native = sh::target().join("web").join("native");
     expectations(&native)?;
     let mut node = npm::node();
-    node.args(["--test", "--test-concurrency=1", "--test-reporter=spec"]);
+    // A test that failed may leave a server open.
+    node.args(["--test", "--test-force-exit", "--test-concurrency=1", "--test-reporter=spec"]);
     for entry in folder().join("tests").read_dir()? {
         let path = entry?.path();
         if path.to_string_lossy().ends_with(".test.mjs") {
