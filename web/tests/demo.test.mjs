@@ -161,9 +161,9 @@ for (const name of ['chromium', 'firefox']) {
   });
 }
 
-test('on WebGPU the sample comes back, and the figures can be copied', async ({ after }) => {
+test('on WebGPU the sample comes back, and the figures can be copied', async (context) => {
   const [browser, server] = await Promise.all([launch.swiftshader(), servePage()]);
-  after(() => Promise.all([browser.close(), server.close()]));
+  context.after(() => Promise.all([browser.close(), server.close()]));
   const { tab, done } = await visit(browser, server.url, { permissions: ['clipboard-read', 'clipboard-write'] });
   // SwiftShader takes its time to compile and to try the kernels.
   tab.context().setDefaultTimeout(180_000);
