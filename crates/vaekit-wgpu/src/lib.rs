@@ -12,8 +12,8 @@
 //! ```
 //!
 //! A model is read as [operations](vaekit_onnx::ops) and fused into [steps](vaekit_onnx::ops::Steps), whose weights go to the
-//! device ([`network`]); for each size of input a [plan](plan::Plan) says which [kernels](kernels) run on which buffers. Both
-//! are plain data. `session.rs` runs plans, after the [probe](probe) has tried their kernels on the device.
+//! device ([`network`]); for each size of input a [plan](plan::Plan) says which [kernels] run on which buffers. Both
+//! are plain data. `session.rs` runs plans, after the [probe] has tried their kernels on the device.
 //!
 //! # Limits
 //! Only graphs of the families that vaekit converts, its own exports and alike: anything else is refused by the name of its
