@@ -4,3 +4,4 @@ mod bad;
 mod folding;
 mod numbers;
 mod taef2;
+mod tiles;

@@ -25,7 +25,7 @@ pub fn sessions(model: &Path) -> Vec<Box<dyn Session>> {
         Err(error) if std::env::var_os("VAEKIT_REQUIRE_ORT").is_some() => panic!("{error}"),
         Err(error) => eprintln!("skipped: {error}"),
     }
-    let cpu = open_cpu(model, None).unwrap_or_else(|error| panic!("{error:#}"));
+    let cpu = open_cpu(model, &vaekit_cpu::Options::default()).unwrap_or_else(|error| panic!("{error:#}"));
     sessions.push(Box::new(cpu.unwrap_or_else(|error| panic!("{error}"))));
     sessions.push(Box::new(open_tract(model, None).unwrap_or_else(|error| panic!("{error:#}"))));
     if let Some(gpu) = a_gpu() {
@@ -36,7 +36,10 @@ pub fn sessions(model: &Path) -> Vec<Box<dyn Session>> {
 
 /// The GPU of the tests, a software one if there is no other; nothing if there is none, which is an error where
 /// `VAEKIT_REQUIRE_WGPU` is set.
-fn a_gpu() -> Option<Gpu> {
+///
+/// # Panics
+/// In that case.
+pub fn a_gpu() -> Option<Gpu> {
     static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
     let options = GpuOptions { software: true, ..GpuOptions::default() };
     let gpu = GPU.get_or_init(|| match block_on(Gpu::request(&options)) {

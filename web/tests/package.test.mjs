@@ -154,6 +154,30 @@ for (const name of ['chromium', 'firefox']) {
       await page.close();
     });
 
+    test('cuts into tiles that look like one piece', async () => {
+      const { page, errors } = await open(browser, isolated.url);
+      const found = await page.evaluate(async () => {
+        const vae = await vaekit.Vae.load('/native/starter', { threads: 2 });
+        const whole = await vae.encode(await file('/models/samples/astronaut.png'));
+        const { latents, tiles } = await vae.encode(await file('/models/samples/astronaut.png'), { tiles: 384 });
+        const [one, cut] = [await vae.decode(whole.latents), await vae.decode(whole.latents, { tiles: 256 })];
+        return {
+          tiles: [whole.tiles, tiles, one.tiles, cut.tiles],
+          differs: largest(latents.data, whole.latents.data),
+          psnr: (await vaekit.metrics(one.image, cut.image)).psnr,
+        };
+      });
+      assert.deepEqual(found.tiles, [
+        undefined,
+        { columns: 2, rows: 2, width: 38, height: 38 },
+        undefined,
+        { columns: 3, rows: 3, width: 27, height: 27 },
+      ]);
+      assert.ok(found.differs > 0 && found.psnr >= 30, JSON.stringify(found));
+      assert.deepEqual(errors, []);
+      await page.close();
+    });
+
     test('bad files and wishes say what is wrong', async () => {
       const { page } = await open(browser, isolated.url);
       const load = (source, options) =>
@@ -176,14 +200,16 @@ for (const name of ['chromium', 'firefox']) {
           channels: await failure(vae.decode({ data: new Float32Array(256), shape, domain: 'raw' })),
           length: await failure(vae.decode({ data: new Float32Array(3), shape, domain: 'raw' })),
           picture: await failure(vae.encode(new Blob(['no picture']))),
-          large: await failure(vae.decode({ data: new Float32Array(16 * 1024 * 1024), shape: [1, 16, 1024, 1024], domain: 'raw' })),
+          large: await failure(vae.decode({ data: new Float32Array(16 * 1024 * 1024), shape: [1, 16, 1024, 1024], domain: 'raw' }, { tiles: 'never' })),
+          tiny: await failure(vae.decode({ data: new Float32Array(1024), shape: [1, 16, 8, 8], domain: 'raw' }, { tiles: 64 })),
         };
       });
       check(rest.missing, 'network', /404/);
       check(rest.channels, 'bad-input', /this VAE takes C = 16/);
       check(rest.length, 'bad-input', /3 values are no latents/);
       check(rest.picture, 'bad-input', /no picture/);
-      check(rest.large, 'out-of-memory', /4 GiB|memory/);
+      check(rest.large, 'out-of-memory', /out of memory: \d+ MB of images would have to be held at once, and 4295 MB can be/);
+      check(rest.tiny, 'bad-input', /tiles of 64 pixels are too small: at least 128/);
       await page.close();
     });
 

@@ -8,6 +8,8 @@ use vaekit::Domain;
 use vaekit_onnx::Precision;
 use vaekit_ort::{Choice, Provider};
 
+use crate::tiles::Tiles;
+
 /// Turns pictures into latents and latents into pictures, with any Stable Diffusion VAE.
 #[derive(Debug, Parser)]
 #[command(name = "vaekit", version, propagate_version = true, arg_required_else_help = true)]
@@ -220,6 +222,10 @@ pub struct EngineArgs {
     /// Threads of a CPU; one a core by default
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
+    /// When to cut pictures into tiles, which overlap and are cross-faded: `auto` where one piece does not fit into memory,
+    /// `never`, or always, in tiles of SIDE pixels that share OVERLAP [default overlap: a quarter]
+    #[arg(long, value_name = "auto|never|SIDE[:OVERLAP]", default_value_t)]
+    pub tiles: Tiles,
     /// Let the provider compute with fewer bits than the model has (TF32, fp16)
     #[arg(long)]
     pub reduced_precision: bool,
@@ -581,6 +587,8 @@ pub struct VariantArg {
     pub provider: Option<Choice>,
     /// `device=`
     pub device: Option<String>,
+    /// `tiles=`
+    pub tiles: Option<Tiles>,
     /// `precision=`
     pub precision: Option<PrecisionArg>,
     /// `scaling=`
@@ -594,7 +602,7 @@ impl std::str::FromStr for VariantArg {
 
     /// A comma counts where a known key and `=` follow; others belong to what stands before (`scaling=0.36,0.12`).
     fn from_str(text: &str) -> Result<Self, String> {
-        const KEYS: [&str; 7] = ["label", "engine", "provider", "device", "precision", "scaling", "config"];
+        const KEYS: [&str; 8] = ["label", "engine", "provider", "device", "tiles", "precision", "scaling", "config"];
         let key_of = |part: &str| part.split_once('=').is_some_and(|(key, _)| KEYS.contains(&key));
         let mut parts: Vec<String> = Vec::new();
         for part in text.split(',') {
@@ -611,6 +619,7 @@ impl std::str::FromStr for VariantArg {
                 "engine" => variant.engine = Some(EngineArg::from_str(value, true)?),
                 "provider" => variant.provider = Some(value.parse().map_err(|error| format!("{error}"))?),
                 "device" => variant.device = Some(value.to_owned()),
+                "tiles" => variant.tiles = Some(value.parse()?),
                 "precision" => variant.precision = Some(PrecisionArg::from_str(value, true)?),
                 "scaling" => variant.scaling = Some(value.to_owned()),
                 _ => variant.config = Some(value.into()),
@@ -634,6 +643,11 @@ impl VariantArg {
                 engine: self.engine.unwrap_or(engine.engine),
                 provider: self.provider.unwrap_or(engine.provider),
                 device: self.device.clone().or_else(|| engine.device.clone()),
+                // Tiles that nobody asked for would make the comparison an unfair one.
+                tiles: match self.tiles.unwrap_or(engine.tiles) {
+                    Tiles::Auto => Tiles::Never,
+                    asked => asked,
+                },
                 ..engine.clone()
             },
         }
@@ -648,6 +662,7 @@ impl VariantArg {
             name_of(self.engine),
             self.provider.map(|provider| provider.to_string()),
             self.device.clone(),
+            self.tiles.map(|tiles| format!("tiles {tiles}")),
             name_of(self.precision),
             self.scaling.clone(),
         ];

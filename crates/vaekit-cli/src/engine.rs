@@ -15,8 +15,9 @@ use vaekit_wgpu::Gpu;
 
 use crate::args::{EngineArg, EngineArgs};
 use crate::failure::{Kind, OfKind};
+use crate::tiles::Tiles;
 use crate::ui::Ui;
-use crate::{gpu, locate};
+use crate::{gpu, locate, platform};
 
 /// A VAE, and how its engine was chosen.
 pub struct Opened {
@@ -55,7 +56,8 @@ pub fn open(folder: &ModelFolder, halves: &[Half], args: &EngineArgs, ui: &Ui) -
         session.with_context(|| format!("the {half} of {}", locate::name(folder))).of_kind(Kind::Engine).map(Some)
     };
     let (encoder, decoder) = (open_half(Half::Encoder)?, open_half(Half::Decoder)?);
-    let vae = Vae::new(folder.config().clone(), encoder, decoder);
+    let mut vae = Vae::new(folder.config().clone(), encoder, decoder);
+    vae.set_tiling(args.tiles.of(folder.config().latents.downsample_factor)?);
     let found: Vec<String> = Half::BOTH.into_iter().filter_map(|half| Some(vae.engine(half)?.to_string())).collect();
     let engine = found.first().context("no half was asked for")?.clone();
     let skipped = engines.skipped;
@@ -129,7 +131,7 @@ impl Engines {
 
     fn open(&mut self, path: &Path, args: &EngineArgs, precision: Option<Precision>) -> Result<Box<dyn Session>> {
         match (args.engine, args.provider, &self.runtime) {
-            (EngineArg::Cpu, ..) => Ok(Box::new(open_cpu(path, args.threads)??)),
+            (EngineArg::Cpu, ..) => Ok(Box::new(open_cpu(path, &cpu_options(args))??)),
             (EngineArg::Tract, ..) => Ok(Box::new(open_tract(path, args.threads)?)),
             (EngineArg::Wgpu, ..) => {
                 let gpu = self.gpu.as_ref().context("requested before")?;
@@ -160,7 +162,7 @@ impl Engines {
                 Err(error) => self.skip_one(format!("wgpu: {error:#}")),
             }
         }
-        match open_cpu(path, args.threads)? {
+        match open_cpu(path, &cpu_options(args))? {
             Ok(session) => return Ok(Box::new(session)),
             Err(error) if error.is_unsupported() => self.skip_one(format!("cpu: {error}")),
             Err(error) => return Err(error.into()),
@@ -188,13 +190,19 @@ impl Engines {
     }
 }
 
+fn cpu_options(args: &EngineArgs) -> vaekit_cpu::Options {
+    // Tiles before a system begins to swap, or ends the program; but what is wanted in one piece is tried.
+    let memory = if args.tiles == Tiles::Never { None } else { platform::available_memory() };
+    vaekit_cpu::Options { threads: args.threads, memory }
+}
+
 /// vaekit's own CPU engine, or why it does not take the model.
 ///
 /// # Errors
 /// If the file cannot be read.
-pub fn open_cpu(path: &Path, threads: Option<NonZeroUsize>) -> Result<Result<CpuSession, vaekit_cpu::OpenError>> {
+pub fn open_cpu(path: &Path, options: &vaekit_cpu::Options) -> Result<Result<CpuSession, vaekit_cpu::OpenError>> {
     let file = fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(CpuSession::open(file, &vaekit_cpu::Options { threads }))
+    Ok(CpuSession::open(file, options))
 }
 
 /// tract takes a model's bytes, and keeps its own copy of the weights.

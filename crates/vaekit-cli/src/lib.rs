@@ -20,6 +20,7 @@ pub mod made_by;
 pub mod outputs;
 pub mod picture;
 pub mod platform;
+pub mod tiles;
 pub mod trial;
 pub mod ui;
 pub mod verify;

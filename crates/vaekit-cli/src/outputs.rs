@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
 use serde::Serialize;
-use vaekit::Images;
+use vaekit::{Cut, Images};
 use vaekit_latents::{ImageSize, Provenance, VaeId};
 use vaekit_onnx::ModelFolder;
 
@@ -42,12 +42,13 @@ pub fn paths(inputs: &[PathBuf], output: &Path, extensions: &[&str]) -> Result<V
 }
 
 /// What an output of this VAE says about its making on an engine, as [`EngineReport::engine`] names it.
-pub fn provenance(folder: &ModelFolder, engine: &str, images: &Images) -> Provenance {
+pub fn provenance(folder: &ModelFolder, engine: &str, images: &Images, cut: Option<&Cut>) -> Provenance {
     let (height, width) = images.size();
     Provenance {
         vae: Some(vae_id(folder)),
         image_size: Some(ImageSize { width, height }),
         engine: Some(engine.into()),
+        tiles: cut.map(Cut::to_string),
         ..Provenance::default()
     }
 }
@@ -74,6 +75,8 @@ pub struct Run {
     /// What ran.
     #[serde(flatten)]
     pub engine: EngineReport,
+    /// The tiles that pictures were cut into, if any was.
+    pub tiles: Option<Cut>,
     /// Seconds of each stage.
     pub seconds: Stages,
     /// Most memory held, where the system tells.
@@ -82,9 +85,9 @@ pub struct Run {
 
 impl Run {
     /// At the end of a command.
-    pub fn new(folder: &ModelFolder, engine: EngineReport, seconds: Stages) -> Self {
+    pub fn new(folder: &ModelFolder, engine: EngineReport, tiles: Option<Cut>, seconds: Stages) -> Self {
         let (vae, folder) = (locate::name(folder), folder.path().to_owned());
-        Run { vae, folder, engine, seconds, peak_memory_bytes: platform::peak_memory() }
+        Run { vae, folder, engine, tiles, seconds, peak_memory_bytes: platform::peak_memory() }
     }
 }
 
@@ -95,6 +98,9 @@ impl std::fmt::Display for Run {
         // That the machine lacks some provider is for --verbose and --json; that its ONNX Runtime is broken, for everybody.
         for reason in self.engine.skipped.iter().filter(|reason| reason.starts_with("ort: ")) {
             writeln!(f, "        instead of {reason}")?;
+        }
+        if let Some(cut) = &self.tiles {
+            writeln!(f, "tiles   {cut}")?;
         }
         write!(f, "time    {}", self.seconds)?;
         if let Some(bytes) = self.peak_memory_bytes {

@@ -20,6 +20,15 @@ pub fn peak_memory() -> Option<u64> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
+/// Memory that can be had without swapping, in bytes, where the system tells; a container's where that is less.
+pub fn available_memory() -> Option<u64> {
+    use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+    let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    let system = System::new_with_specifics(memory).ok()?;
+    let free = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
+    Some(system.available_memory().min(free)).filter(|&bytes| bytes > 0)
+}
+
 /// Lets [`peak_memory`] begin anew with what is held now; `false` where the system cannot (Linux can).
 pub fn reset_peak_memory() -> bool {
     // proc(5): 5 resets the peak resident set size.
@@ -28,6 +37,12 @@ pub fn reset_peak_memory() -> bool {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn some_memory_can_be_had() {
+        let available = super::available_memory();
+        assert!(available.is_none_or(|bytes| (1 << 20..1 << 50).contains(&bytes)), "{available:?}");
+    }
+
     #[test]
     #[cfg(target_os = "linux")]
     fn peak_memory_is_some_megabytes() {

@@ -73,7 +73,7 @@ fn sessions(path: &Path, ui: &Ui) -> Result<Vec<Box<dyn Session>>> {
         Ok(runtime) => sessions.push(Box::new(OrtSession::open(&runtime, path, &vaekit_ort::Options::default())?.0)),
         Err(error) => ui.note(format_args!("not verified on ONNX Runtime: {error}")),
     }
-    sessions.push(Box::new(open_cpu(path, None)??));
+    sessions.push(Box::new(open_cpu(path, &vaekit_cpu::Options::default())??));
     sessions.push(Box::new(open_tract(path, None)?));
     Ok(sessions)
 }

@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let sides: Vec<usize> = size.split(',').map(str::parse).collect::<Result<_, _>>()?;
     let size: [usize; 3] = sides.try_into().map_err(|_| "expected C,H,W")?;
     let threads = rest.first().map(|n| n.parse()).transpose()?;
-    let mut session = CpuSession::open(std::fs::File::open(model)?, &Options { threads })?;
+    let mut session = CpuSession::open(std::fs::File::open(model)?, &Options { threads, ..Options::default() })?;
     let steps = session.steps(size);
     let input = Array4::from_shape_fn((1, size[0], size[1], size[2]), |(_, c, y, x)| {
         ((c * 31 + y * 17 + x * 7) % 101) as f32 / 50.0 - 1.0

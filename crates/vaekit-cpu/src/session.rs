@@ -3,16 +3,17 @@
 use std::io::{Read, Seek};
 use std::num::NonZero;
 use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
 
 use ndarray::{ArrayView3, ArrayView4, ArrayViewMut3, ArrayViewMut4, Axis};
-use vaekit::{Engine, Failure, Observer, Progress, RunError, RunFuture, Session};
+use vaekit::{Engine, Failure, Observer, Piece, Piecewise, Progress, RunFuture, Session, Statistics};
 use vaekit_kernels::layout::{Blocks, Shape, View, pack, unpack};
 use vaekit_kernels::{Level, Moments, Workspace};
 use vaekit_onnx::ops::{Ops, OpsError};
 
 use crate::memory::Memory;
 use crate::schedule::{Schedule, schedule};
-use crate::step::{Compute, Context, Image};
+use crate::step::{Compute, Context, Image, Watched};
 use crate::threads::Threads;
 
 /// How a session runs.
@@ -20,6 +21,8 @@ use crate::threads::Threads;
 pub struct Options {
     /// Threads: nothing for as many as the machine has. On wasm32 the threads of the page's pool, whatever is said here.
     pub threads: Option<NonZero<usize>>,
+    /// Most bytes of images that are held at once; nothing for as many as the system gives.
+    pub memory: Option<u64>,
 }
 
 /// Why a model was not opened.
@@ -63,6 +66,7 @@ pub struct CpuSession {
     threads: Threads,
     schedule: Schedule,
     workspace: Workspace,
+    most: u64,
     /// The memory of the last run, which the next one of that size uses again.
     kept: Option<Kept>,
 }
@@ -95,7 +99,15 @@ impl CpuSession {
         let schedule = schedule(level, ops).map_err(|error| OpenError::Schedule { reason: error.to_string() })?;
         let threads = Threads::new(options.threads)?;
         let workspace = Workspace::new();
-        Ok(CpuSession { engine: engine(), level, threads, schedule, workspace, kept: None })
+        Ok(CpuSession {
+            engine: engine(),
+            level,
+            threads,
+            schedule,
+            workspace,
+            most: options.memory.unwrap_or(u64::MAX),
+            kept: None,
+        })
     }
 
     /// Bytes that a run on images or latents `[C, H, W]` holds besides the weights.
@@ -121,6 +133,7 @@ impl CpuSession {
         &mut self,
         input: ArrayView4<'_, f32>,
         mut output: ArrayViewMut4<'_, f32>,
+        watched: Option<&Watched<'_>>,
         observer: &mut dyn Observer,
     ) -> Result<(), Failure> {
         let (n, c, h, w) = input.dim();
@@ -136,7 +149,7 @@ impl CpuSession {
         let mut progress = Progress { done: 0, total: of_one.saturating_mul(n as u64) };
         let mut result = Ok(());
         for (input, output) in input.outer_iter().zip(output.outer_iter_mut()) {
-            result = self.run_one(&mut kept, input, output, observer, &mut progress).await;
+            result = self.run_one(&mut kept, input, output, watched, observer, &mut progress).await;
             if result.is_err() {
                 break;
             }
@@ -153,10 +166,14 @@ impl CpuSession {
         // Freed before anything is asked for.
         self.kept = None;
         let memory = Memory::plan(&self.schedule.network, input);
-        let slots = memory.slots.iter().map(|&blocks| Blocks::new(blocks));
-        let slots = slots.collect::<Option<Vec<Blocks>>>().ok_or_else(|| {
-            Failure::OutOfMemory(format!("{} MB of images would have to be held at once", memory.bytes() / 1_000_000))
-        })?;
+        let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
+        let needed = memory.bytes() as u64;
+        let wanted = format!("{} MB of images would have to be held at once", megabytes(needed));
+        if needed > self.most {
+            return Err(Failure::OutOfMemory(format!("{wanted}, and {} MB can be", megabytes(self.most))));
+        }
+        let slots: Option<Vec<Blocks>> = memory.slots.iter().map(|&blocks| Blocks::new(blocks)).collect();
+        let slots = slots.ok_or(Failure::OutOfMemory(wanted))?;
         Ok(Kept { input, memory, slots })
     }
 
@@ -165,13 +182,15 @@ impl CpuSession {
         kept: &mut Kept,
         input: ArrayView3<'_, f32>,
         mut output: ArrayViewMut3<'_, f32>,
+        watched: Option<&Watched<'_>>,
         observer: &mut dyn Observer,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
         let Kept { memory, slots, .. } = kept;
         let place = |value: usize| memory.places[value].ok_or("a value has no place");
-        let context = Context { level: self.level, norms: &self.schedule.norms, workspace: &self.workspace };
-        let (first, last) = (place(0)?, place(self.schedule.network.output)?);
+        let Schedule { norms, network } = &self.schedule;
+        let context = Context { level: self.level, norms, workspace: &self.workspace, watched };
+        let (first, last) = (place(0)?, place(network.output)?);
         let shape = [last.shape.channels, last.shape.height, last.shape.width];
         if output.shape() != shape {
             return Err(format!("the output has shape {:?}, but {shape:?} was computed", output.shape()).into());
@@ -179,8 +198,8 @@ impl CpuSession {
         let planar = input.as_standard_layout();
         let planar = planar.as_slice().ok_or("the input has no standard layout")?;
         self.threads.run(|| pack(first.shape, planar, &mut slots[first.slot][..first.shape.blocks()]));
-        let mut moments: Vec<Option<Moments>> = (0..self.schedule.network.channels.len()).map(|_| None).collect();
-        for (step, &macs) in self.schedule.network.steps.iter().zip(&memory.macs) {
+        let mut moments: Vec<Option<Moments>> = (0..network.channels.len()).map(|_| None).collect();
+        for (step, &macs) in network.steps.iter().zip(&memory.macs) {
             if observer.step(*progress).await == ControlFlow::Break(()) {
                 return Err(Failure::Cancelled);
             }
@@ -217,10 +236,28 @@ impl Session for CpuSession {
         output: ArrayViewMut4<'a, f32>,
         observer: &'a mut dyn Observer,
     ) -> RunFuture<'a> {
+        Box::pin(self.run_batch(input, output, None, observer))
+    }
+
+    fn piecewise(&mut self) -> Option<&mut dyn Piecewise> {
+        if self.schedule.norms.is_empty() { None } else { Some(self) }
+    }
+}
+
+impl Piecewise for CpuSession {
+    fn run_piece<'a>(
+        &'a mut self,
+        piece: &'a Piece<'a>,
+        input: ArrayView4<'a, f32>,
+        output: ArrayViewMut4<'a, f32>,
+        found: &'a mut Statistics,
+        observer: &'a mut dyn Observer,
+    ) -> RunFuture<'a> {
         Box::pin(async move {
-            let shape = input.shape().to_vec();
-            let run = self.run_batch(input, output, observer).await;
-            run.map_err(|failure| RunError::new(&self.engine, &shape, failure))
+            let watched = Watched { piece, found: Mutex::default() };
+            self.run_batch(input, output, Some(&watched), observer).await?;
+            *found = watched.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+            Ok(())
         })
     }
 }

@@ -1,9 +1,12 @@
 //! One step: what is read, what is computed, what is written.
 
+use std::sync::{Mutex, PoisonError};
+
+use vaekit::{Piece, Statistics, Sums};
 use vaekit_kernels::layout::{Block, Shape, View};
 use vaekit_kernels::{
-    Affine, Conv2d, Conv3x3, Epilogue, GroupNorm, Io, Level, Moments, Prologue, Upsample2xConv3x3, Window, Workspace,
-    attention,
+    Affine, Conv2d, Conv3x3, Epilogue, GroupNorm, GroupSums, Io, Level, Moments, Prologue, Upsample2xConv3x3, Window,
+    Workspace, attention,
 };
 use vaekit_onnx::ops::{Function, Operand, Scales, Value, Work};
 
@@ -26,6 +29,41 @@ pub(crate) struct Context<'a> {
     pub(crate) level: Level,
     pub(crate) norms: &'a [GroupNorm],
     pub(crate) workspace: &'a Workspace,
+    /// Where an image is a piece of a larger one.
+    pub(crate) watched: Option<&'a Watched<'a>>,
+}
+
+/// A piece, and what its normalisations saw, see [`vaekit::Piecewise`].
+pub(crate) struct Watched<'a> {
+    pub(crate) piece: &'a Piece<'a>,
+    pub(crate) found: Mutex<Statistics>,
+}
+
+impl Watched<'_> {
+    /// What a normalisation of an image goes by.
+    fn groups(&self, context: &Context<'_>, norm: usize, image: &Image<'_>) -> Vec<GroupSums> {
+        let given = self.piece.given.and_then(|given| given.norms.get(norm));
+        let (level, view) = (context.level, image.view);
+        let group_norm = &context.norms[norm];
+        let found = match (given, image.moments) {
+            (Some(_), _) => {
+                let [rows, columns] = self.piece.own_of([view.shape().height, view.shape().width]);
+                group_norm.groups(&Moments::of_region(level, view, rows, columns))
+            }
+            (None, Some(moments)) => group_norm.groups(moments),
+            (None, None) => group_norm.groups(&Moments::of(level, view)),
+        };
+        let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = all.norms.len().max(norm + 1);
+        all.norms.resize_with(count, Vec::new);
+        all.norms[norm] = found.iter().map(|&GroupSums { count, sum, squares }| Sums { count, sum, squares }).collect();
+        match given {
+            Some(given) => {
+                given.iter().map(|&Sums { count, sum, squares }| GroupSums { count, sum, squares }).collect()
+            }
+            None => found,
+        }
+    }
 }
 
 /// What is done to an image as it is read.
@@ -33,11 +71,13 @@ fn affine(operand: &Operand, context: &Context<'_>, image: &Image<'_>) -> Option
     let channels = image.view.shape().channels;
     match operand.affine {
         Some(Scales::Norm(norm)) => {
-            let norm = &context.norms[norm];
-            Some(match image.moments {
-                Some(moments) => norm.affine(moments),
-                None => norm.affine(&Moments::of(context.level, image.view)),
-            })
+            let group_norm = &context.norms[norm];
+            let groups = match (context.watched, image.moments) {
+                (Some(watched), _) => watched.groups(context, norm, image),
+                (None, Some(moments)) => group_norm.groups(moments),
+                (None, None) => group_norm.groups(&Moments::of(context.level, image.view)),
+            };
+            Some(group_norm.affine_of(&groups))
         }
         Some(Scales::Fixed { scale, offset }) => Some(Affine::new(&vec![scale; channels], &vec![offset; channels])),
         None if operand.silu => Some(Affine::new(&vec![1.0; channels], &vec![0.0; channels])),

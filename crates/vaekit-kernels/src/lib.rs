@@ -89,7 +89,7 @@ pub use attention::attention;
 pub use direct::{Conv2d, Window};
 pub use finish::Epilogue;
 pub use io::Io;
-pub use norm::{Affine, GroupNorm, Moments, Prologue};
+pub use norm::{Affine, GroupNorm, GroupSums, Moments, Prologue};
 pub use simd::Level;
 pub use winograd::{Conv3x3, Upsample2xConv3x3};
 pub use workspace::Workspace;

@@ -1,5 +1,7 @@
 //! Group normalisation: sums of channels, gathered while they are written, become a scale and a shift per channel.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::layout::{Block, LANES, Shape, View, blocks, pack_vector};
@@ -59,6 +61,22 @@ impl Moments {
             let plane = x.plane(i / parts);
             let start = i % parts * PIXELS;
             level.run(Sum { blocks: &plane[start..(start + PIXELS).min(pixels)], partial });
+        });
+        moments
+    }
+
+    /// Sums the channels of some rows and columns of `x` in a pass of its own.
+    ///
+    /// # Panics
+    /// If `x` has less rows or columns.
+    pub fn of_region(level: Level, x: View<'_>, rows: Range<usize>, columns: Range<usize>) -> Self {
+        let mut moments = Self::new();
+        let parts = rows.len();
+        moments.reset(x.shape().planes(), parts, parts * columns.len());
+        moments.partials.par_iter_mut().enumerate().for_each(|(i, partial)| {
+            let start = (rows.start + i % parts) * x.shape().width;
+            let blocks = &x.plane(i / parts)[start + columns.start..start + columns.end];
+            level.run(Sum { blocks, partial });
         });
         moments
     }
@@ -124,6 +142,17 @@ impl Affine {
     }
 }
 
+/// How many values a group of channels has, their sum and that of their squares.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct GroupSums {
+    /// How many.
+    pub count: f64,
+    /// Their sum.
+    pub sum: f64,
+    /// The sum of their squares.
+    pub squares: f64,
+}
+
 /// Group normalisation with a weight and a bias for every channel.
 pub struct GroupNorm {
     groups: usize,
@@ -144,20 +173,42 @@ impl GroupNorm {
         Self { groups, epsilon: f64::from(epsilon), weight: weight.to_vec(), bias: bias.to_vec() }
     }
 
+    /// The sums of each group of the picture whose channels were summed.
+    ///
+    /// # Panics
+    /// If `moments` were taken over another number of channels.
+    pub fn groups(&self, moments: &Moments) -> Vec<GroupSums> {
+        let channels = self.weight.len();
+        assert_eq!(blocks(channels) * moments.parts, moments.partials.len(), "moments of {channels} channels");
+        let of_group = channels / self.groups;
+        let count = (of_group * moments.pixels) as f64;
+        let of = |group: usize| {
+            let members = group * of_group..(group + 1) * of_group;
+            let (sum, squares) = members.map(|c| moments.channel(c)).fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1));
+            GroupSums { count, sum, squares }
+        };
+        (0..self.groups).map(of).collect()
+    }
+
     /// The scale and shift that normalise the picture whose channels were summed.
     ///
     /// # Panics
     /// If `moments` were taken over another number of channels.
     pub fn affine(&self, moments: &Moments) -> Affine {
+        self.affine_of(&self.groups(moments))
+    }
+
+    /// The scale and shift that normalise a picture of these groups.
+    ///
+    /// # Panics
+    /// If there are more groups or fewer.
+    pub fn affine_of(&self, groups: &[GroupSums]) -> Affine {
+        assert_eq!(groups.len(), self.groups, "groups of a normalisation");
         let channels = self.weight.len();
-        assert_eq!(blocks(channels) * moments.parts, moments.partials.len(), "moments of {channels} channels");
         let of_group = channels / self.groups;
-        let count = (of_group * moments.pixels) as f64;
         let (mut scale, mut shift) = (Vec::with_capacity(channels), Vec::with_capacity(channels));
-        for group in 0..self.groups {
+        for (group, &GroupSums { count, sum, squares }) in groups.iter().enumerate() {
             let members = group * of_group..(group + 1) * of_group;
-            let (sum, squares) =
-                members.clone().map(|c| moments.channel(c)).fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1));
             let mean = sum / count;
             let variance = (squares / count - mean * mean).max(0.0);
             let inverse = 1.0 / (variance + self.epsilon).sqrt();

@@ -27,6 +27,9 @@ pub struct Provenance {
     /// The engine, as [`vaekit::Engine`] prints.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<String>,
+    /// The tiles that it went in, as [`vaekit::Cut`] prints; nothing where it went in one piece.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tiles: Option<String>,
 }
 
 /// Which VAE.
@@ -81,6 +84,7 @@ impl Default for Provenance {
             image_size: None,
             posterior: None,
             engine: None,
+            tiles: None,
         }
     }
 }

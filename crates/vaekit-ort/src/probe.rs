@@ -19,8 +19,7 @@ pub(crate) fn probe(runtime: &Runtime, provider: Provider, options: &Options) ->
         })?;
     let (input, expected) = (input(), expected());
     let mut output = Array4::from_elem(input.dim(), f32::NAN);
-    block_on(session.run(input.view(), output.view_mut(), &mut ()))
-        .map_err(|error| fails(error.failure.to_string()))?;
+    block_on(session.run(input.view(), output.view_mut(), &mut ())).map_err(|failure| fails(failure.to_string()))?;
     match output.iter().zip(&expected).find(|(found, expected)| found != expected) {
         Some((found, expected)) => Err(fails(format!("it computes {found} in a convolution that gives {expected}"))),
         None => Ok(()),

@@ -10,7 +10,7 @@ use ndarray::{ArrayView4, ArrayViewMut4};
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 use ort::value::{Outlet, TensorElementType, TensorRef, TensorRefMut, ValueType};
 use serde::Serialize;
-use vaekit::{Engine, Observer, RunError, RunFuture, Session, ask};
+use vaekit::{Engine, Observer, RunFuture, Session, ask};
 
 use crate::library::{Library, Runtime};
 use crate::options::Options;
@@ -387,10 +387,8 @@ impl Session for OrtSession {
         observer: &'a mut dyn Observer,
     ) -> RunFuture<'a> {
         Box::pin(async move {
-            let shape = input.shape().to_vec();
-            let asked = ask(observer).await;
-            let run = asked.and_then(|()| self.run_now(input, output).map_err(reason::failure));
-            run.map_err(|failure| RunError::new(&self.engine, &shape, failure))
+            ask(observer).await?;
+            self.run_now(input, output).map_err(reason::failure)
         })
     }
 }

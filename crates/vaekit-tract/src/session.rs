@@ -4,7 +4,7 @@ use std::num::NonZero;
 
 use ndarray::{ArrayView3, ArrayView4, ArrayViewMut3, ArrayViewMut4, Axis};
 use tract_onnx::{prelude::*, tract_core::tract_linalg::multithread::Executor};
-use vaekit::{Engine, Failure, Observer, RunError, RunFuture, Session, ask};
+use vaekit::{Engine, Failure, Observer, RunFuture, Session, ask};
 
 use crate::{
     guard::guarded,
@@ -59,9 +59,9 @@ impl TractSession {
     /// Makes the plan for images or latents `[C, H, W]`, unless it is one of those kept, so that the next run starts at once.
     ///
     /// # Errors
-    /// [`RunError`] if the model does not take this size, or tract cannot run one of its operators.
-    pub fn prepare(&mut self, [c, h, w]: [usize; 3]) -> Result<(), RunError> {
-        self.plan([c, h, w]).map(drop).map_err(|reason| RunError::new(&self.engine, &[1, c, h, w], reason))
+    /// [`Failure`] if the model does not take this size, or tract cannot run one of its operators.
+    pub fn prepare(&mut self, [c, h, w]: [usize; 3]) -> Result<(), Failure> {
+        self.plan([c, h, w]).map(drop).map_err(Failure::Other)
     }
 
     fn plan(&mut self, size: [usize; 3]) -> Result<Plan, String> {
@@ -121,10 +121,8 @@ impl Session for TractSession {
         observer: &'a mut dyn Observer,
     ) -> RunFuture<'a> {
         Box::pin(async move {
-            let shape = input.shape().to_vec();
-            let asked = ask(observer).await;
-            let run = asked.and_then(|()| self.run_batch(input, output).map_err(Failure::Other));
-            run.map_err(|failure| RunError::new(&self.engine, &shape, failure))
+            ask(observer).await?;
+            self.run_batch(input, output).map_err(Failure::Other)
         })
     }
 }

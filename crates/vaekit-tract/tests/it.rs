@@ -210,10 +210,7 @@ fn plans_can_be_made_ahead() {
     session.prepare([3, 4, 6]).unwrap();
     check(&mut session, ramp((1, 3, 4, 6)).view());
     let error = session.prepare([4, 4, 6]).unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "tract 0.23.9 on cpu could not run the graph on [1, 4, 4, 6]: the input has 4 channels, the model takes 3"
-    );
+    assert_eq!(error, "the input has 4 channels, the model takes 3");
 }
 
 #[test]

@@ -63,6 +63,11 @@ impl<T, E: Display> OfKind<T> for Result<T, E> {
 }
 
 impl Error {
+    /// Whether a smaller picture may do.
+    pub(crate) fn is_out_of_memory(&self) -> bool {
+        self.kind == Kind::OutOfMemory
+    }
+
     /// The same, if the GPU it happened on was lost.
     pub(crate) fn lost(self) -> Self {
         Error { kind: Kind::Lost, ..self }

@@ -3,17 +3,40 @@
 use std::ops::ControlFlow;
 
 use js_sys::{Function, Promise};
-use vaekit::{Observer, Progress, StepFuture};
+use vaekit::{Cut, Observer, Progress, StepFuture};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
+use crate::js::object;
+
 /// Calls `(done, total) => Promise<boolean>`: whether to go on. The promise lets the worker's messages through.
-pub(crate) struct Asking(pub(crate) Function);
+pub(crate) struct Asking {
+    ask: Function,
+    cut: Option<Cut>,
+}
+
+impl Asking {
+    pub(crate) fn new(ask: Function) -> Self {
+        Asking { ask, cut: None }
+    }
+
+    /// `{ columns, rows, width, height }`, the last two in latents; undefined where a run went in one piece.
+    pub(crate) fn tiles(&self) -> JsValue {
+        self.cut.as_ref().map_or(JsValue::UNDEFINED, |Cut { rows, columns }| {
+            object([
+                ("columns", columns.starts.len().into()),
+                ("rows", rows.starts.len().into()),
+                ("width", columns.len.into()),
+                ("height", rows.len.into()),
+            ])
+        })
+    }
+}
 
 impl Observer for Asking {
     fn step(&mut self, Progress { done, total }: Progress) -> StepFuture<'_> {
-        let answer = self.0.call2(&JsValue::NULL, &(done as f64).into(), &(total as f64).into());
+        let answer = self.ask.call2(&JsValue::NULL, &(done as f64).into(), &(total as f64).into());
         Box::pin(async move {
             let goes_on = match answer {
                 Ok(promise) => JsFuture::from(promise.unchecked_into::<Promise>()).await,
@@ -24,6 +47,10 @@ impl Observer for Asking {
                 _ => ControlFlow::Break(()),
             }
         })
+    }
+
+    fn cut(&mut self, cut: &Cut) {
+        self.cut = Some(cut.clone());
     }
 }
 

@@ -4,7 +4,7 @@ use js_sys::{Float32Array, Function, Map, Uint8Array};
 use ndarray::Axis;
 use serde::{Deserialize, Serialize};
 use vaekit::cost::cost;
-use vaekit::{Domain, Half, Images, LOGVAR_RANGE, Latents, Posterior, Scaling};
+use vaekit::{Domain, Half, Images, LOGVAR_RANGE, Latents, Posterior, Scaling, TileSize, Tiling};
 use vaekit_latents::{ImageSize, Provenance, ReadOptions, VaeId};
 use vaekit_onnx::ModelFolder;
 use wasm_bindgen::prelude::*;
@@ -71,7 +71,37 @@ struct EncodeOptions {
     sample: bool,
     seed: u64,
     latents: Option<Domain>,
+    tiles: Tiles,
 }
+
+/// When pictures are cut: in tiles of so many pixels, never, or where one piece does not fit.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Tiles {
+    #[default]
+    Auto,
+    Never,
+    #[serde(untagged)]
+    Pixels(usize),
+}
+
+impl Tiles {
+    /// For a VAE with `factor` pixels a latent.
+    fn of(&self, factor: usize) -> Result<Tiling, Error> {
+        match *self {
+            Tiles::Auto => Ok(Tiling::OutOfMemory),
+            Tiles::Never => Ok(Tiling::Never),
+            Tiles::Pixels(side) if side >= LEAST_TILE * factor => Ok(Tiling::Always(TileSize::of_side(side / factor))),
+            Tiles::Pixels(side) => {
+                let least = LEAST_TILE * factor;
+                Err(Error::new(Kind::BadInput, format!("tiles of {side} pixels are too small: at least {least}")))
+            }
+        }
+    }
+}
+
+/// Fewest latents along a side of a tile: with less, most of it is edge.
+const LEAST_TILE: usize = 16;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -80,6 +110,7 @@ struct DecodeOptions {
     crop_to: Option<ImageSize>,
     /// Whether the picture may stay on the GPU.
     bitmap: bool,
+    tiles: Tiles,
 }
 
 #[wasm_bindgen]
@@ -116,7 +147,9 @@ impl Vae {
                 Error::new(Kind::BadInput, message)
             })?;
         }
-        let posterior = self.vae.encode_with(&images, &mut Asking(observe)).await;
+        let mut observer = Asking::new(observe);
+        self.vae.set_tiling(options.tiles.of(self.vae.config().latents.downsample_factor)?);
+        let posterior = self.vae.encode_with(&images, &mut observer).await;
         let posterior = posterior.map_err(|error| self.or_lost(error.into()))?;
         let stages = self.stages(Half::Encoder);
         let space = &self.vae.config().latents;
@@ -130,6 +163,7 @@ impl Vae {
             ("posterior", from_posterior(&posterior)),
             ("operations", self.operations(Half::Encoder, (height, width)).into()),
             ("stages", stages),
+            ("tiles", observer.tiles()),
         ]))
     }
 
@@ -155,7 +189,7 @@ impl Vae {
             }
         };
         let latents = js::to_latents(data, &shape, domain)?;
-        self.run(latents, options.crop_to, &Provenance::default(), options.bitmap, observe).await
+        self.run(latents, options, &Provenance::default(), observe).await
     }
 
     /// Decodes a file of latents; as [`decode`](Self::decode). What encoding padded is taken off again.
@@ -174,7 +208,7 @@ impl Vae {
         let provenance = file.provenance.clone().unwrap_or_default();
         self.check_fit(&name, &provenance)?;
         let latents = file.into_latents().map_err(|error| Error::new(Kind::BadInput, format!("{name}: {error}")))?;
-        self.run(latents, options.crop_to, &provenance, options.bitmap, observe).await
+        self.run(latents, options, &provenance, observe).await
     }
 }
 
@@ -182,21 +216,22 @@ impl Vae {
     async fn run(
         &mut self,
         latents: Latents,
-        crop_to: Option<ImageSize>,
+        options: DecodeOptions,
         provenance: &Provenance,
-        bitmap: bool,
         observe: Function,
     ) -> Result<JsValue, JsValue> {
         let n = latents.data.dim().0;
         if n > 1 {
             return Err(Error::new(Kind::BadInput, format!("there are {n} latents, expected one at a time")).into());
         }
-        let mut observer = Asking(observe);
+        let mut observer = Asking::new(observe);
+        let tiling = options.tiles.of(self.vae.config().latents.downsample_factor)?;
+        self.vae.set_tiling(tiling);
         let space = &self.vae.config().latents;
         let latents = Latents { data: space.to_native(latents).of_kind(Kind::BadInput)?, domain: space.native };
         let (_, _, h, w) = latents.data.dim();
         let decoded = (h * space.downsample_factor, w * space.downsample_factor);
-        let crop_to = crop_to.or_else(|| provenance.size_before_padding(decoded, space.image_multiple()));
+        let crop_to = options.crop_to.or_else(|| provenance.size_before_padding(decoded, space.image_multiple()));
         let kept = crop_to
             .map_or(decoded, |ImageSize { width, height }| (height.clamp(1, decoded.0), width.clamp(1, decoded.1)));
         let about = [
@@ -204,10 +239,15 @@ impl Vae {
             ("height", kept.0.into()),
             ("width", kept.1.into()),
         ];
-        if bitmap && let Some(session) = self.vae.session_mut(Half::Decoder) {
-            let latents = latents.data.index_axis(Axis(0), 0);
-            let drawn = self.runtime.draw(session, latents, decoded, kept, &mut observer).await;
-            if let Some(bitmap) = drawn.map_err(|error| self.or_lost(error))? {
+        // Tiles are put together here, not on a GPU.
+        let draws = options.bitmap && !matches!(tiling, Tiling::Always(_));
+        if draws && let Some(session) = self.vae.session_mut(Half::Decoder) {
+            let native = latents.data.index_axis(Axis(0), 0);
+            let drawn = match self.runtime.draw(session, native, decoded, kept, &mut observer).await {
+                Err(error) if error.is_out_of_memory() && tiling == Tiling::OutOfMemory => None,
+                drawn => drawn.map_err(|error| self.or_lost(error))?,
+            };
+            if let Some(bitmap) = drawn {
                 let stages = self.stages(Half::Decoder);
                 return Ok(object(about.into_iter().chain([("bitmap", bitmap.into()), ("stages", stages)])));
             }
@@ -221,6 +261,7 @@ impl Vae {
             ("pixels", js::from_values(&images.data)),
             ("rgba", Uint8Array::from(rgba.as_slice()).into()),
             ("stages", stages),
+            ("tiles", observer.tiles()),
         ])))
     }
 

@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use vaekit::{Failure, Observer, Progress};
+use vaekit::{Failure, Observer, Progress, Statistics, Sums};
 
 use crate::clock;
 use crate::device::{Fault, Submission};
 use crate::gpu::Gpu;
+use crate::kernels::MergeParams;
 use crate::layout::{LANES, Shape, pack, unpack};
 use crate::pipeline::{Pipeline, UNIFORM_BYTES, UNIFORM_STRIDE};
-use crate::plan::{Array, Dispatch, Plan};
+use crate::plan::{Array, Dispatch, Plan, Watched};
 
 /// Seconds that one submission should take: short enough to cancel and for other programs to draw, long enough that handing
 /// over costs nothing.
@@ -24,10 +25,13 @@ const IN_FLIGHT: usize = 2;
 pub(crate) struct Prepared {
     pub(crate) plan: Plan,
     slots: Vec<wgpu::Buffer>,
+    uniforms: wgpu::Buffer,
     /// What each dispatch runs, and on what.
     bound: Vec<(Arc<Pipeline>, wgpu::BindGroup)>,
     /// The output, where the host can read it.
     read: wgpu::Buffer,
+    /// A piece's statistics, one normalisation after another, where the host can read them.
+    read_found: Option<wgpu::Buffer>,
 }
 
 /// How fast a device was so far, in multiply-adds a second.
@@ -75,18 +79,17 @@ impl Prepared {
             let slots: Vec<wgpu::Buffer> = plan.slots.iter().map(slot).collect();
             let output = plan.output.shape.vectors() as u64 * plan.storage.bytes();
             let read = buffer(device, "output", output, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
-            (slots, read)
+            let found = plan.watched.iter().map(|watched| found_bytes(&plan, watched)).sum();
+            let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+            let read_found = (found > 0).then(|| buffer(device, "statistics", found, usage));
+            (slots, read, read_found)
         });
-        let (slots, read) = allocated.await?;
+        let (slots, read, read_found) = allocated.await?;
         let bound = gpu.scoped(|device| {
             let bytes = plan.dispatches.len() as u64 * UNIFORM_STRIDE;
             let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
             let uniforms = buffer(device, "uniforms", bytes, usage);
-            let mut words = vec![0u8; bytes as usize];
-            for (dispatch, to) in plan.dispatches.iter().zip(words.chunks_exact_mut(UNIFORM_STRIDE as usize)) {
-                to[..UNIFORM_BYTES as usize].copy_from_slice(bytemuck::bytes_of(&dispatch.uniform.0));
-            }
-            gpu.queue().write_buffer(&uniforms, 0, &words);
+            gpu.queue().write_buffer(&uniforms, 0, &uniform_bytes(&plan));
             let mut known: HashMap<&[Array], wgpu::BindGroup> = HashMap::new();
             let bind = |dispatch: &Dispatch, pipeline: &Pipeline| {
                 let arrays = dispatch.arrays.iter().map(|array| match *array {
@@ -101,10 +104,69 @@ impl Prepared {
                 let group = known.entry(&dispatch.arrays).or_insert_with(|| bind(dispatch, pipeline));
                 bound.push((Arc::clone(pipeline), group.clone()));
             }
-            bound
+            (bound, uniforms)
         });
-        let bound = bound.await?;
-        Ok(Prepared { plan, slots, bound, read })
+        let (bound, uniforms) = bound.await?;
+        Ok(Prepared { plan, slots, uniforms, bound, read, read_found })
+    }
+
+    /// Whether another plan runs on the same memory with the same kernels.
+    pub(crate) fn fits(&self, plan: &Plan) -> bool {
+        let alike = |(a, b): (&Dispatch, &Dispatch)| a.kernel == b.kernel && a.arrays == b.arrays;
+        self.plan.slots == plan.slots
+            && self.plan.dispatches.len() == plan.dispatches.len()
+            && self.plan.dispatches.iter().zip(&plan.dispatches).all(alike)
+    }
+
+    /// Takes another plan, which [`fits`](Self::fits).
+    pub(crate) async fn adopt(self, gpu: &Gpu, plan: Plan) -> Result<Self, Fault> {
+        gpu.scoped(|_| gpu.queue().write_buffer(&self.uniforms, 0, &uniform_bytes(&plan))).await?;
+        Ok(Prepared { plan, ..self })
+    }
+
+    /// Puts the statistics of a larger image where this piece's normalisations look for them.
+    pub(crate) async fn give(&self, gpu: &Gpu, given: &Statistics) -> Result<(), Fault> {
+        gpu.scoped(|_| {
+            for (watched, sums) in self.plan.watched.iter().zip(&given.norms) {
+                let Some(slot) = watched.given else { continue };
+                let lanes = watched.params.moments.planes as usize * LANES;
+                let mut values = vec![0.0; 2 * lanes];
+                for channel in 0..watched.params.channels as usize {
+                    let group = channel / watched.params.group as usize;
+                    let (mean, variance) = sums.get(group).map_or((0.0, 1.0), |sums| sums.mean_and_variance());
+                    let at = channel / LANES * 2 * LANES + channel % LANES;
+                    (values[at], values[at + LANES]) = (mean as f32, variance as f32);
+                }
+                gpu.queue().write_buffer(&self.slots[slot], 0, bytemuck::cast_slice(&values));
+            }
+        })
+        .await
+    }
+
+    /// The statistics that the last run found.
+    pub(crate) async fn found(&self, gpu: &Gpu) -> Result<Statistics, Fault> {
+        let Some(read) = &self.read_found else { return Ok(Statistics::default()) };
+        let copied = gpu.scoped(|device| {
+            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let mut at = 0;
+            for watched in &self.plan.watched {
+                let bytes = found_bytes(&self.plan, watched);
+                encoder.copy_buffer_to_buffer(&self.slots[watched.found], 0, read, at, bytes);
+                at += bytes;
+            }
+            gpu.submit(encoder.finish())
+        });
+        let _ = copied.await?;
+        let sums = |bytes: &[u8]| {
+            let mut rest = bytes;
+            let norms = self.plan.watched.iter().map(|watched| {
+                let (ours, others) = rest.split_at(found_bytes(&self.plan, watched) as usize);
+                rest = others;
+                group_sums(&watched.params, &bytemuck::pod_collect_to_vec(ours))
+            });
+            Statistics { norms: norms.collect() }
+        };
+        gpu.read(read, sums).await
     }
 
     /// Puts an image `[C, H, W]` in its place.
@@ -208,6 +270,39 @@ impl Prepared {
         let lanes = shape.vectors() * LANES;
         gpu.read(&self.read, |bytes| unpack(shape, &self.plan.storage.decode(bytes)[..lanes], planar)).await
     }
+}
+
+/// The plan's parameters as they lie in their buffer.
+fn uniform_bytes(plan: &Plan) -> Vec<u8> {
+    let mut words = vec![0u8; plan.dispatches.len() * UNIFORM_STRIDE as usize];
+    for (dispatch, to) in plan.dispatches.iter().zip(words.chunks_exact_mut(UNIFORM_STRIDE as usize)) {
+        to[..UNIFORM_BYTES as usize].copy_from_slice(bytemuck::bytes_of(&dispatch.uniform.0));
+    }
+    words
+}
+
+/// Bytes that a normalisation's statistics take: those of all of the image, even where they are of a region.
+fn found_bytes(plan: &Plan, watched: &Watched) -> u64 {
+    let MergeParams { moments, .. } = watched.params;
+    let whole = u64::from(moments.plane.div_ceil(moments.chunk)) * u64::from(moments.planes) * 2 * 16;
+    whole.min(plan.slots[watched.found])
+}
+
+/// What [`Moments`](crate::kernels::Moments) found, by groups.
+fn group_sums(params: &MergeParams, moments: &[f32]) -> Vec<Sums> {
+    let MergeParams { moments: of, channels, group, .. } = *params;
+    let mut groups = vec![Sums::default(); (channels / group.max(1)) as usize];
+    for (channel, piece) in (0..channels).flat_map(|channel| (0..of.chunks).map(move |piece| (channel, piece))) {
+        let at =
+            ((channel as usize / LANES) * of.chunks as usize + piece as usize) * 2 * LANES + channel as usize % LANES;
+        let count = f64::from(of.chunk.min(of.pixels - piece * of.chunk));
+        let (mean, deviations) = (f64::from(moments[at]), f64::from(moments[at + LANES]));
+        let sums = &mut groups[(channel / group) as usize];
+        sums.count += count;
+        sums.sum += count * mean;
+        sums.squares += deviations + count * mean * mean;
+    }
+    groups
 }
 
 /// A buffer; of at least one vector, since an empty one cannot be bound.

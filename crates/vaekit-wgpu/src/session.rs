@@ -3,7 +3,7 @@
 use std::io::{Read, Seek};
 
 use ndarray::{ArrayView3, ArrayView4, ArrayViewMut3, ArrayViewMut4, Axis};
-use vaekit::{Engine, Failure, Observer, Progress, RunError, RunFuture, Session};
+use vaekit::{Engine, Failure, Observer, Piece, Piecewise, Progress, RunFuture, Session, Statistics};
 use vaekit_onnx::ops::{Ops, OpsError, StepsError};
 
 use crate::clock;
@@ -12,7 +12,7 @@ use crate::draw::Drawer;
 use crate::gpu::Gpu;
 use crate::layout::{Shape, Storage};
 use crate::network::Network;
-use crate::plan::{Counts, Plan, PlanError};
+use crate::plan::{Capabilities, Counts, Plan, PlanError};
 use crate::run::{Prepared, Rate, StepTime};
 
 /// How a session runs.
@@ -130,7 +130,7 @@ impl WgpuSession {
     /// # Errors
     /// [`PlanError`] if that is too large for the device.
     pub fn output(&self, [c, h, w]: [usize; 3]) -> Result<[usize; 3], PlanError> {
-        let shape = self.plan(Shape::new(c, h, w), self.storage(), SCRATCH[0])?.output.shape;
+        let shape = self.plan(Shape::new(c, h, w), None, self.storage(), SCRATCH[0])?.output.shape;
         Ok([shape.channels, shape.height, shape.width])
     }
 
@@ -139,16 +139,21 @@ impl WgpuSession {
     /// # Errors
     /// [`PlanError`] if that is too large for the device.
     pub fn counts(&self, [c, h, w]: [usize; 3]) -> Result<Counts, PlanError> {
-        Ok(self.plan(Shape::new(c, h, w), self.storage(), SCRATCH[0])?.counts(&self.network.constants))
+        Ok(self.plan(Shape::new(c, h, w), None, self.storage(), SCRATCH[0])?.counts(&self.network.constants))
     }
 
     /// Runs on zeros `[C, H, W]` once to warm up and once step by step, and says how long each step took.
     ///
     /// # Errors
-    /// [`RunError`] as a run.
-    pub async fn time(&mut self, [c, h, w]: [usize; 3]) -> Result<Vec<StepTime>, RunError> {
-        let timed = self.time_steps(Shape::new(c, h, w)).await;
-        timed.map_err(|failure| RunError::new(&self.engine, &[1, c, h, w], failure))
+    /// [`Failure`] as a run.
+    pub async fn time(&mut self, [c, h, w]: [usize; 3]) -> Result<Vec<StepTime>, Failure> {
+        let shape = Shape::new(c, h, w);
+        self.prepare_for(shape, None).await?;
+        let names: Vec<&str> = self.network.steps.steps.iter().map(|step| step.name.as_str()).collect();
+        let Some(prepared) = &self.prepared else { return Ok(Vec::new()) };
+        prepared.write(&self.gpu, &vec![0.0; shape.channels * shape.pixels()]).await?;
+        prepared.time(&self.gpu, &names).await?;
+        Ok(prepared.time(&self.gpu, &names).await?)
     }
 
     /// Decodes one latent `[C, H, W]` into a texture without reading the picture back: `(x + 1) / 2` in its upper left
@@ -158,20 +163,9 @@ impl WgpuSession {
     /// draws it to a canvas, or wraps a canvas that is configured so.
     ///
     /// # Errors
-    /// [`RunError`] as a run, if the model gives no pictures of three channels, if the texture is too small, and if a value
+    /// [`Failure`] as a run, if the model gives no pictures of three channels, if the texture is too small, and if a value
     /// is NaN or infinite: what was drawn is then no picture.
     pub async fn draw(
-        &mut self,
-        input: ArrayView3<'_, f32>,
-        texture: &wgpu::Texture,
-        observer: &mut dyn Observer,
-    ) -> Result<(), RunError> {
-        let shape = input.shape().to_vec();
-        let drawn = self.draw_one(input, texture, observer).await;
-        drawn.map_err(|failure| RunError::new(&self.engine, &shape, failure))
-    }
-
-    async fn draw_one(
         &mut self,
         input: ArrayView3<'_, f32>,
         texture: &wgpu::Texture,
@@ -179,7 +173,7 @@ impl WgpuSession {
     ) -> Result<(), Failure> {
         let (c, h, w) = input.dim();
         self.check_channels(c)?;
-        self.prepare_for(Shape::new(c, h, w)).await?;
+        self.prepare_for(Shape::new(c, h, w), None).await?;
         let Some(prepared) = &self.prepared else { return Err("there is no plan".into()) };
         let shape = prepared.plan.output.shape;
         if shape.channels != 3 {
@@ -213,10 +207,9 @@ impl WgpuSession {
     /// Plans for images or latents `[C, H, W]`, tries the kernels, and takes the memory that the next run of this size needs.
     ///
     /// # Errors
-    /// [`RunError`] if the device cannot run it.
-    pub async fn prepare(&mut self, [c, h, w]: [usize; 3]) -> Result<(), RunError> {
-        let prepared = self.prepare_for(Shape::new(c, h, w)).await;
-        prepared.map_err(|failure| RunError::new(&self.engine, &[1, c, h, w], failure))
+    /// [`Failure`] if the device cannot run it.
+    pub async fn prepare(&mut self, [c, h, w]: [usize; 3]) -> Result<(), Failure> {
+        self.prepare_for(Shape::new(c, h, w), None).await
     }
 
     /// What the last run took, in seconds.
@@ -233,39 +226,33 @@ impl WgpuSession {
         }
     }
 
-    async fn time_steps(&mut self, shape: Shape) -> Result<Vec<StepTime>, Failure> {
-        self.prepare_for(shape).await?;
-        let names: Vec<&str> = self.network.steps.steps.iter().map(|step| step.name.as_str()).collect();
-        let Some(prepared) = &self.prepared else { return Ok(Vec::new()) };
-        prepared.write(&self.gpu, &vec![0.0; shape.channels * shape.pixels()]).await?;
-        prepared.time(&self.gpu, &names).await?;
-        Ok(prepared.time(&self.gpu, &names).await?)
-    }
-
     fn storage(&self) -> Storage {
         if self.options.prefer_f16 { self.gpu.half_storage() } else { Storage::F32 }
     }
 
-    fn plan(&self, shape: Shape, storage: Storage, scratch: u64) -> Result<Plan, PlanError> {
+    fn plan(&self, shape: Shape, piece: Option<&Piece<'_>>, storage: Storage, scratch: u64) -> Result<Plan, PlanError> {
         let capabilities = self.gpu.capabilities();
         let memory = self.options.memory.unwrap_or(capabilities.memory);
-        Plan::new(&self.network, shape, &crate::plan::Capabilities { storage, memory, scratch, ..capabilities })
+        let capabilities = Capabilities { storage, memory, scratch, ..capabilities };
+        match piece {
+            Some(piece) => Plan::of_piece(&self.network, shape, &capabilities, piece),
+            None => Plan::new(&self.network, shape, &capabilities),
+        }
     }
 
     /// Makes sure that there is a plan for this size with memory and kernels that work: in f32 if it can be, else in smaller
     /// bands, else in f16 if it may be.
-    async fn prepare_for(&mut self, shape: Shape) -> Result<(), Failure> {
+    async fn prepare_for(&mut self, shape: Shape, piece: Option<&Piece<'_>>) -> Result<(), Failure> {
         self.gpu.alive()?;
-        if self.prepared.as_ref().is_some_and(|prepared| prepared.plan.input.shape == shape) {
+        let is_whole = |prepared: &Prepared| prepared.plan.input.shape == shape && prepared.plan.watched.is_empty();
+        if piece.is_none() && self.prepared.as_ref().is_some_and(is_whole) {
             return Ok(());
         }
-        // Freed before anything is asked for.
-        self.prepared = None;
         let half = (self.options.allow_f16 && !self.options.prefer_f16).then(|| self.gpu.half_storage());
         let mut failure = None;
         let storages = std::iter::once(self.storage()).chain(half);
         for (storage, scratch) in storages.flat_map(|storage| SCRATCH.map(|scratch| (storage, scratch))) {
-            match self.prepare_with(shape, storage, scratch).await {
+            match self.prepare_with(shape, piece, storage, scratch).await {
                 Ok(prepared) => {
                     self.prepared = Some(prepared);
                     return Ok(());
@@ -277,9 +264,15 @@ impl WgpuSession {
         Err(failure.unwrap_or_else(|| "there is no plan".into()))
     }
 
-    async fn prepare_with(&self, shape: Shape, storage: Storage, scratch: u64) -> Result<Prepared, Failure> {
+    async fn prepare_with(
+        &mut self,
+        shape: Shape,
+        piece: Option<&Piece<'_>>,
+        storage: Storage,
+        scratch: u64,
+    ) -> Result<Prepared, Failure> {
         loop {
-            let plan = self.plan(shape, storage, scratch).map_err(|error| match error {
+            let plan = self.plan(shape, piece, storage, scratch).map_err(|error| match error {
                 PlanError::TooLarge { .. } => Failure::OutOfMemory(error.to_string()),
                 PlanError::NoKernel { .. } | PlanError::Empty { .. } => Failure::Other(error.to_string()),
             })?;
@@ -289,6 +282,10 @@ impl WgpuSession {
             }
             // Where one does not, the next plan takes another in its place.
             if all_work {
+                // What does not fit is freed before anything is asked for.
+                if let Some(prepared) = self.prepared.take().filter(|prepared| prepared.fits(&plan)) {
+                    return Ok(prepared.adopt(&self.gpu, plan).await?);
+                }
                 return Ok(Prepared::new(&self.gpu, plan, &self.constants).await?);
             }
         }
@@ -298,6 +295,7 @@ impl WgpuSession {
         &mut self,
         input: ArrayView4<'_, f32>,
         mut output: ArrayViewMut4<'_, f32>,
+        piece: Option<&Piece<'_>>,
         observer: &mut dyn Observer,
     ) -> Result<(), Failure> {
         let (n, c, h, w) = input.dim();
@@ -305,8 +303,11 @@ impl WgpuSession {
         if output.len_of(Axis(0)) != n {
             return Err(format!("the output is for {} items, the input holds {n}", output.len_of(Axis(0))).into());
         }
-        self.prepare_for(Shape::new(c, h, w)).await?;
+        self.prepare_for(Shape::new(c, h, w), piece).await?;
         let Some(prepared) = &self.prepared else { return Err("there is no plan".into()) };
+        if let Some(given) = piece.and_then(|piece| piece.given) {
+            prepared.give(&self.gpu, given).await?;
+        }
         let shape = prepared.plan.output.shape;
         let shape = [shape.channels, shape.height, shape.width];
         if output.shape()[1..] != shape {
@@ -369,10 +370,29 @@ impl Session for WgpuSession {
         output: ArrayViewMut4<'a, f32>,
         observer: &'a mut dyn Observer,
     ) -> RunFuture<'a> {
+        Box::pin(self.run_batch(input, output, None, observer))
+    }
+
+    fn piecewise(&mut self) -> Option<&mut dyn Piecewise> {
+        if self.network.norms.is_empty() { None } else { Some(self) }
+    }
+}
+
+impl Piecewise for WgpuSession {
+    fn run_piece<'a>(
+        &'a mut self,
+        piece: &'a Piece<'a>,
+        input: ArrayView4<'a, f32>,
+        output: ArrayViewMut4<'a, f32>,
+        found: &'a mut Statistics,
+        observer: &'a mut dyn Observer,
+    ) -> RunFuture<'a> {
         Box::pin(async move {
-            let shape = input.shape().to_vec();
-            let run = self.run_batch(input, output, observer).await;
-            run.map_err(|failure| RunError::new(&self.engine, &shape, failure))
+            self.run_batch(input, output, Some(piece), observer).await?;
+            if let Some(prepared) = &self.prepared {
+                *found = prepared.found(&self.gpu).await?;
+            }
+            Ok(())
         })
     }
 }

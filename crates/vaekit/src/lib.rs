@@ -11,6 +11,8 @@ mod latent_space;
 pub mod metrics;
 mod posterior;
 mod session;
+mod statistics;
+mod tiles;
 mod vae;
 mod weights;
 
@@ -20,6 +22,10 @@ pub use images::{ImageError, Images, Sample};
 pub use latent_space::{Domain, LatentError, LatentSpace, Latents, Scaling, pack, unpack};
 pub use pollster::block_on;
 pub use posterior::{LOGVAR_RANGE, Posterior};
-pub use session::{Engine, Failure, MaybeSend, Observer, Progress, RunError, RunFuture, Session, StepFuture, ask};
+pub use session::{
+    Engine, Failure, MaybeSend, Observer, Piecewise, Progress, RunError, RunFuture, Session, StepFuture, ask,
+};
+pub use statistics::{Piece, Statistics, Sums};
+pub use tiles::{Cut, Pieces, TileSize, Tiling};
 pub use vae::{Vae, VaeError};
 pub use weights::{Weights, WeightsError};

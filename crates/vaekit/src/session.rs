@@ -6,12 +6,15 @@ use std::pin::Pin;
 
 use ndarray::{ArrayView4, ArrayViewMut4};
 
+use crate::statistics::{Piece, Statistics};
+use crate::tiles::Cut;
+
 /// The future of a run. `Send` natively; in a browser it may hold JavaScript values.
 #[cfg(not(target_arch = "wasm32"))]
-pub type RunFuture<'a> = Pin<Box<dyn Future<Output = Result<(), RunError>> + Send + 'a>>;
+pub type RunFuture<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
 /// The future of a run. `Send` natively; in a browser it may hold JavaScript values.
 #[cfg(target_arch = "wasm32")]
-pub type RunFuture<'a> = Pin<Box<dyn Future<Output = Result<(), RunError>> + 'a>>;
+pub type RunFuture<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + 'a>>;
 
 /// `Send` natively, nothing in a browser.
 #[cfg(not(target_arch = "wasm32"))]
@@ -40,12 +43,34 @@ pub trait Session: MaybeSend + Any {
     /// The observer is asked between two steps. A runtime that runs a graph in one go asks it once, before.
     ///
     /// # Errors
-    /// [`RunError`] if the runtime fails, runs out of memory, gives another shape than `output` has, or the observer ended
-    /// the run; the session can be run again.
+    /// [`Failure`] if the runtime fails, runs out of memory, gives another shape than `output` has, or the observer ended the
+    /// run; the session can be run again.
     fn run<'a>(
         &'a mut self,
         input: ArrayView4<'a, f32>,
         output: ArrayViewMut4<'a, f32>,
+        observer: &'a mut dyn Observer,
+    ) -> RunFuture<'a>;
+
+    /// The session as one whose normalisations can be told what they see, if its graph has any and the runtime can.
+    fn piecewise(&mut self) -> Option<&mut dyn Piecewise> {
+        None
+    }
+}
+
+/// A session that normalises a piece of an image as the whole image is.
+pub trait Piecewise {
+    /// [`Session::run`] on one image that is a piece of a larger one. Normalises by the statistics that the piece is given, or
+    /// where it is given none by its own; `found` becomes what its own part has, or where it is given none all of it.
+    ///
+    /// # Errors
+    /// Those of [`Session::run`].
+    fn run_piece<'a>(
+        &'a mut self,
+        piece: &'a Piece<'a>,
+        input: ArrayView4<'a, f32>,
+        output: ArrayViewMut4<'a, f32>,
+        found: &'a mut Statistics,
         observer: &'a mut dyn Observer,
     ) -> RunFuture<'a>;
 }
@@ -72,6 +97,9 @@ pub type StepFuture<'a> = Pin<Box<dyn Future<Output = ControlFlow<()>> + 'a>>;
 pub trait Observer: MaybeSend {
     /// Told before each step; [`ControlFlow::Break`] ends the run.
     fn step(&mut self, progress: Progress) -> StepFuture<'_>;
+
+    /// Told once a run turned out to go in tiles; see [`Tiling`](crate::Tiling).
+    fn cut(&mut self, _: &Cut) {}
 }
 
 /// Lets everything run to its end.

@@ -2,17 +2,20 @@
 
 use ndarray::{Array4, ArrayView4};
 
+use crate::arch::{Layer, layers};
 use crate::config::{Half, VaeConfig};
 use crate::images::Images;
 use crate::latent_space::{LatentError, Latents};
 use crate::posterior::Posterior;
 use crate::session::{Engine, Observer, RunError, Session};
+use crate::tiles::{self, Tiling};
 
 /// A VAE that is ready to run: a config, and a session for each half that is there.
 pub struct Vae {
     config: VaeConfig,
     encoder: Option<Box<dyn Session>>,
     decoder: Option<Box<dyn Session>>,
+    tiling: Tiling,
 }
 
 /// Why an image was not encoded or latents not decoded.
@@ -63,7 +66,12 @@ fn advice(input_is_finite: bool) -> &'static str {
 impl Vae {
     /// A VAE on sessions whose graphs belong to `config`.
     pub fn new(config: VaeConfig, encoder: Option<Box<dyn Session>>, decoder: Option<Box<dyn Session>>) -> Self {
-        Vae { config, encoder, decoder }
+        Vae { config, encoder, decoder, tiling: Tiling::default() }
+    }
+
+    /// Says when images and latents are cut into tiles from now on; by default where one piece is out of memory.
+    pub fn set_tiling(&mut self, tiling: Tiling) {
+        self.tiling = tiling;
     }
 
     /// The VAE's config.
@@ -111,10 +119,14 @@ impl Vae {
         }
         let padded = (!images.is_aligned(space.image_multiple())).then(|| images.padded(space.image_multiple()));
         let input = padded.as_ref().unwrap_or(images).data.view();
-        let (n, _, height, width) = input.dim();
-        let factor = space.downsample_factor;
-        let shape = [n, self.config.encoder_out_channels(), height / factor, width / factor];
-        let moments = run(session.as_mut(), Half::Encoder, input, shape, observer).await?;
+        let channels = self.config.encoder_out_channels();
+        let shape = Shape {
+            from: space.downsample_factor,
+            to: 1,
+            channels,
+            normalises: normalises(&self.config, Half::Encoder),
+        };
+        let moments = run(session.as_mut(), Half::Encoder, input, shape, self.tiling, observer).await?;
         Ok(Posterior::new(moments, space.channels, space.native))
     }
 
@@ -134,22 +146,44 @@ impl Vae {
         let space = &self.config.latents;
         let session = self.decoder.as_mut().ok_or(VaeError::NoHalf { half: Half::Decoder })?;
         let input = space.to_native(latents)?;
-        let (n, _, h, w) = input.dim();
-        let shape = [n, 3, h * space.downsample_factor, w * space.downsample_factor];
-        let data = run(session.as_mut(), Half::Decoder, input.view(), shape, observer).await?;
+        let normalises = normalises(&self.config, Half::Decoder);
+        let shape = Shape { from: 1, to: space.downsample_factor, channels: 3, normalises };
+        let data = run(session.as_mut(), Half::Decoder, input.view(), shape, self.tiling, observer).await?;
         Ok(Images { data })
     }
+}
+
+/// Whether a half has group normalisations.
+fn normalises(config: &VaeConfig, half: Half) -> bool {
+    layers(config, half).iter().any(|layer| match layer {
+        Layer::GroupNorm(_) | Layer::Resnet(_) | Layer::Attention(_) => true,
+        Layer::TinyBlock(block) => block.pool.is_some(),
+        _ => false,
+    })
+}
+
+/// What a half makes of its input.
+struct Shape {
+    /// Values along a side for each position of the latents: before.
+    from: usize,
+    /// And after.
+    to: usize,
+    channels: usize,
+    normalises: bool,
 }
 
 async fn run(
     session: &mut dyn Session,
     half: Half,
     input: ArrayView4<'_, f32>,
-    output_shape: [usize; 4],
+    Shape { from, to, channels, normalises }: Shape,
+    tiling: Tiling,
     observer: &mut dyn Observer,
 ) -> Result<Array4<f32>, VaeError> {
-    let mut output = Array4::zeros(output_shape);
-    session.run(input, output.view_mut(), observer).await?;
+    let (n, _, height, width) = input.dim();
+    let mut output = Array4::zeros((n, channels, height / from * to, width / from * to));
+    let job = tiles::Job { input, output: output.view_mut(), scale: [from, to], normalises };
+    tiles::run(session, job, tiling, observer).await?;
     let count = output.iter().filter(|value| !value.is_finite()).count();
     if count > 0 {
         let input_is_finite = input.iter().all(|value| value.is_finite());

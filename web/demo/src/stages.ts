@@ -1,4 +1,6 @@
-import type { Decoded, Encoded } from 'vaekit';
+import type { Decoded, Encoded, Tiles } from 'vaekit';
+
+import type { Fact } from './parts/facts';
 
 /** A part of the work that was timed. */
 export interface Stage {
@@ -10,7 +12,7 @@ export interface Stage {
   peakBytes?: number;
 }
 
-type Run = Pick<Encoded | Decoded, 'seconds' | 'operations' | 'peakBytes'>;
+type Run = Pick<Encoded | Decoded, 'seconds' | 'operations' | 'peakBytes' | 'tiles'>;
 
 /** The stages of an encode or a decode. */
 export function stagesOf(name: 'encode' | 'decode', { seconds, operations, peakBytes }: Run): Stage[] {
@@ -21,4 +23,12 @@ export function stagesOf(name: 'encode' | 'decode', { seconds, operations, peakB
     seconds: time,
     ...(stage === computing && { gflops: operations / time / 1e9, peakBytes }),
   }));
+}
+
+/** That a picture went in tiles, which nobody asked for, if it did. */
+export function tilesFact(...runs: Run[]): Fact[] {
+  const tiles: Tiles | undefined = runs.flatMap((run) => run.tiles ?? [])[0];
+  if (!tiles) return [];
+  const reason = 'one piece does not fit into memory; each tile runs several times, to be normalised as the whole';
+  return [['Tiles', `${tiles.columns} × ${tiles.rows}`, reason]];
 }

@@ -27,5 +27,7 @@ export type {
   Options,
   Progress,
   Source,
+  TileOptions,
+  Tiles,
   VaeInfo,
 } from './types.js';

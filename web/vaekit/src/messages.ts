@@ -1,6 +1,6 @@
 /** What page and worker say to each other. */
 import type { ErrorKind } from './errors.js';
-import type { EngineInfo, Half, Latents, Progress, VaeInfo } from './types.js';
+import type { EngineInfo, Half, Latents, Progress, Tiles, VaeInfo } from './types.js';
 
 /** A picture on its way: `ImageBitmap`s are handed over, pixels copied. */
 export type SentImage = ImageBitmap | ImageData | Blob;
@@ -30,6 +30,7 @@ export interface EncodeRequest {
   crop: boolean;
   sample: boolean;
   seed: number;
+  tiles: 'auto' | 'never' | number;
   latents?: 'raw' | 'scaled';
 }
 
@@ -38,6 +39,7 @@ export interface RunReply {
   seconds: Record<string, number>;
   peakBytes: number;
   operations: number;
+  tiles?: Tiles;
   /** Where it had to go on with another engine. */
   engine?: EngineInfo;
 }
@@ -54,6 +56,7 @@ export interface DecodeRequest {
   domain?: 'raw' | 'scaled';
   cropTo?: { width: number; height: number };
   bitmap: boolean;
+  tiles: 'auto' | 'never' | number;
 }
 
 export interface DecodeReply extends RunReply {

@@ -84,6 +84,21 @@ export interface VaeInfo {
   id: object;
 }
 
+/** When a picture is cut into tiles, which overlap and are cross-faded. */
+export interface TileOptions {
+  /** Default: `auto`, where one piece does not fit into memory. A number: always, in tiles of so many pixels a side. */
+  tiles?: 'auto' | 'never' | number;
+}
+
+/** How a picture was cut. */
+export interface Tiles {
+  columns: number;
+  rows: number;
+  /** Of each, in latents. */
+  width: number;
+  height: number;
+}
+
 export type Canvas = HTMLCanvasElement | OffscreenCanvas;
 
 /** A picture. Alpha is passed over. */
@@ -100,7 +115,7 @@ export interface Latents {
 /** Latents, or a file of them: .safetensors, .latent (ComfyUI), .npy, .npz. */
 export type LatentsInput = Latents | Blob;
 
-export interface EncodeOptions extends Options {
+export interface EncodeOptions extends Options, TileOptions {
   /** What to do with sides that are no multiple of the VAE's factor. Default: `pad`, by reflection. */
   resize?: 'pad' | 'crop';
   /** Draw from the posterior rather than take its mean. */
@@ -123,9 +138,11 @@ export interface Encoded {
   peakBytes: number;
   /** Multiplications and additions that the model asks for, whatever an engine saves of them. */
   operations: number;
+  /** Where the picture went in tiles. */
+  tiles?: Tiles;
 }
 
-export interface DecodeOptions extends Options {
+export interface DecodeOptions extends Options, TileOptions {
   /** Default: `ImageData`. From WebGPU an `ImageBitmap` need not leave the GPU. */
   output?: 'ImageData' | 'ImageBitmap';
   /** Takes the picture's size and shows it, instead of handing it back; nothing else may draw on it. */
@@ -146,4 +163,6 @@ export interface Decoded<Image = ImageData> {
   peakBytes: number;
   /** Multiplications and additions that the model asks for, whatever an engine saves of them. */
   operations: number;
+  /** Where the picture went in tiles. */
+  tiles?: Tiles;
 }

@@ -70,6 +70,7 @@ export class Vae {
       crop: options.resize === 'crop',
       sample: options.sample ?? false,
       seed: options.seed ?? 0,
+      tiles: options.tiles ?? 'auto',
       ...(options.latents && { latents: options.latents }),
     };
     const { width, height, ...reply } = await this.#run('encode', request, options, transfer);
@@ -89,6 +90,7 @@ export class Vae {
     const request: DecodeRequest = {
       latents: latents instanceof Blob ? latents : { data: latents.data, shape: latents.shape, domain: latents.domain },
       bitmap: options.output === 'ImageBitmap' || draw !== undefined,
+      tiles: options.tiles ?? 'auto',
       ...(options.domain && { domain: options.domain }),
       ...(options.cropTo && { cropTo: { width: options.cropTo.width, height: options.cropTo.height } }),
     };

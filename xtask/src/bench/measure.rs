@@ -165,7 +165,7 @@ fn measure(job: &Job) -> Result<Measurement> {
             })
         }
         Engine::Cpu => {
-            let mut session = open_cpu(model, threads)??;
+            let mut session = open_cpu(model, &vaekit_cpu::Options { threads, ..Default::default() })??;
             let mut measured = time_session(begin, &mut session, &input, output)?;
             let steps = session.steps(size(&input));
             let run = |clock: &mut dyn Observer| {

@@ -131,7 +131,7 @@ fn measure(
     })?;
     if args.pictures {
         for ((contestant, variant), decoded) in entrants.iter().zip(&decoded) {
-            let made_by = outputs::provenance(&contestant.folder, &variant.engine, decoded.images());
+            let made_by = outputs::provenance(&contestant.folder, &variant.engine, decoded.images(), None);
             let text = [(Provenance::KEY, made_by.to_json())];
             let folder = args.output.join(file_name(&contestant.label));
             let path = folder.join(format!("{number:03}-{}", file_name(&input.name))).with_extension("png");

@@ -70,7 +70,7 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<DecodeReport> {
     }
     let mut opened = seconds.time("open", || engine::open(&folder, &[Half::Decoder], &args.vae.engine, ui))?;
 
-    let mut decoded = Vec::new();
+    let (mut decoded, mut tiles) = (Vec::new(), None);
     let alike = |a: &Item<'_>, b: &Item<'_>| {
         a.latents.domain == b.latents.domain && a.latents.data.dim() == b.latents.data.dim()
     };
@@ -79,14 +79,14 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<DecodeReport> {
         let latents = Latents { data: concatenate(Axis(0), &views)?, domain: batch[0].latents.domain };
         let mut watch = Watch::batch("decoding", decoded.len(), batch.len(), items.len(), ui);
         let images = seconds.time("decode", || block_on(opened.vae.decode_with(latents, &mut watch)))?;
-        drop(watch);
+        let cut = watch.finish(args.vae.engine.tiles, ui);
         if let Some(path) = &args.dump {
             dump(&images, path, items.len())?;
         }
         for (position, item) in batch.iter().enumerate() {
             let image = Images { data: images.data.slice_axis(Axis(0), Slice::from(position..=position)).into_owned() };
             let image = cropped_back(image, &item.provenance, folder.config().latents.image_multiple());
-            let made_by = outputs::provenance(&folder, &opened.report.engine, &image);
+            let made_by = outputs::provenance(&folder, &opened.report.engine, &image, cut.as_ref());
             let extras = Extras { sixteen_bit: args.sixteen_bit, ..Extras::default() };
             let text = [(Provenance::KEY, made_by.to_json())];
             seconds.time("write", || picture::write_png(&item.output, &image, 0, &extras, &text))?;
@@ -94,8 +94,9 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<DecodeReport> {
             let (latents, image) = (item.file.to_owned(), item.output.clone());
             decoded.push(Decoded { latents, image, width, height, domain: item.latents.domain });
         }
+        tiles = cut.or(tiles);
     }
-    Ok(DecodeReport { run: Run::new(&folder, opened.report, seconds), chosen: reason, files: decoded })
+    Ok(DecodeReport { run: Run::new(&folder, opened.report, tiles, seconds), chosen: reason, files: decoded })
 }
 
 fn read(file: &Path, args: &DecodeArgs) -> Result<LatentFile> {

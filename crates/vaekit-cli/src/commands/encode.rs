@@ -61,7 +61,7 @@ pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<EncodeReport> {
     let space = &folder.config().latents;
     let domain = args.latents.map_or(space.native, Domain::from);
 
-    let mut encoded = Vec::new();
+    let (mut encoded, mut tiles) = (Vec::new(), None);
     let multiple = space.image_multiple();
     let inputs = args.images.iter().zip(&outputs).enumerate();
     let mut items =
@@ -77,14 +77,14 @@ pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<EncodeReport> {
         let stacked = Images::batch(&batch.iter().map(|item| &item.images).collect::<Vec<_>>())?;
         let mut watch = Watch::batch("encoding", encoded.len(), batch.len(), args.images.len(), ui);
         let posteriors = seconds.time("encode", || block_on(opened.vae.encode_with(&stacked, &mut watch)))?;
-        drop(watch);
+        let cut = watch.finish(args.vae.engine.tiles, ui);
         for (position, item) in batch.iter().enumerate() {
             seconds.add("read", item.reading);
             let posterior = posteriors.image(position);
             let latents = space.to_domain(draw(&posterior, args, item.index), domain).of_kind(Kind::Usage)?;
             let provenance = Provenance {
                 posterior: posterior.logvar().map(|_| drawn(args)),
-                ..outputs::provenance(&folder, &opened.report.engine, &item.images)
+                ..outputs::provenance(&folder, &opened.report.engine, &item.images, cut.as_ref())
             };
             seconds.time("write", || write(&latents, &provenance, item.output))?;
             encoded.push(Encoded {
@@ -95,8 +95,9 @@ pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<EncodeReport> {
                 kl: posterior.kl().map(|kl| kl[0]),
             });
         }
+        tiles = cut.or(tiles);
     }
-    Ok(EncodeReport { run: Run::new(&folder, opened.report, seconds), files: encoded })
+    Ok(EncodeReport { run: Run::new(&folder, opened.report, tiles, seconds), files: encoded })
 }
 
 impl<'a> Item<'a> {

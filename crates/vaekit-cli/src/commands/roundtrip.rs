@@ -69,16 +69,19 @@ pub fn roundtrip(args: &RoundtripArgs, ui: &Ui) -> Result<Roundtrip> {
     let folder = seconds.time("convert", || locate::locate(&args.vae, ui))?;
     let mut opened = seconds.time("open", || engine::open(&folder, &Half::BOTH, &args.vae.engine, ui))?;
 
-    let posterior =
-        seconds.time("encode", || block_on(opened.vae.encode_with(&original, &mut Watch::new("encoding", ui))))?;
+    let tiles = args.vae.engine.tiles;
+    let mut watch = Watch::new("encoding", ui);
+    let posterior = seconds.time("encode", || block_on(opened.vae.encode_with(&original, &mut watch)))?;
+    let encoded_in = watch.finish(tiles, ui);
     let latents = posterior.mode();
     let shape = latents.data.shape().to_vec();
-    let decoded =
-        seconds.time("decode", || block_on(opened.vae.decode_with(latents, &mut Watch::new("decoding", ui))))?;
+    let mut watch = Watch::new("decoding", ui);
+    let decoded = seconds.time("decode", || block_on(opened.vae.decode_with(latents, &mut watch)))?;
+    let tiles = watch.finish(tiles, ui).or(encoded_in);
 
     let (height, width) = original.size();
     let decoded = decoded.cropped(height, width);
-    let provenance = outputs::provenance(&folder, &opened.report.engine, &original);
+    let provenance = outputs::provenance(&folder, &opened.report.engine, &original, tiles.as_ref());
     let text = [(Provenance::KEY, provenance.to_json())];
     seconds.time("write", || picture::write_png(&output, &decoded, 0, &picture.extras, &text))?;
 
@@ -93,7 +96,7 @@ pub fn roundtrip(args: &RoundtripArgs, ui: &Ui) -> Result<Roundtrip> {
         psnr: psnr.is_finite().then_some(psnr),
         ssim: metrics::ssim(original.image(0), decoded.image(0)),
         kl: posterior.kl().map(|kl| kl[0]),
-        run: Run::new(&folder, opened.report, seconds),
+        run: Run::new(&folder, opened.report, tiles, seconds),
     };
     Ok(Roundtrip { report, original, posterior, decoded })
 }

@@ -11,7 +11,7 @@ use std::io::Cursor;
 use std::num::NonZero;
 
 use ndarray::Array4;
-use vaekit::{Half, Observer, RunError, Session, VaeConfig, Weights, block_on};
+use vaekit::{Failure, Half, Observer, Session, VaeConfig, Weights, block_on};
 use vaekit_cpu::{CpuSession, Options};
 use vaekit_onnx::{Export, Source, write_model};
 
@@ -23,10 +23,11 @@ fn model(config: &VaeConfig, weights: &dyn Weights, half: Half) -> Vec<u8> {
 }
 
 fn open(model: &[u8], threads: usize) -> CpuSession {
-    CpuSession::open(Cursor::new(model), &Options { threads: NonZero::new(threads) }).unwrap()
+    let options = Options { threads: NonZero::new(threads), ..Options::default() };
+    CpuSession::open(Cursor::new(model), &options).unwrap()
 }
 
-fn run(session: &mut CpuSession, input: &Array4<f32>, observer: &mut dyn Observer) -> Result<Array4<f32>, RunError> {
+fn run(session: &mut CpuSession, input: &Array4<f32>, observer: &mut dyn Observer) -> Result<Array4<f32>, Failure> {
     let (n, c, h, w) = input.dim();
     let [channels, height, width] = session.output([c, h, w]);
     let mut output = Array4::from_elem((n, channels, height, width), f32::NAN);

@@ -1,9 +1,11 @@
 //! What a session promises besides its numbers.
 
+use std::io::Cursor;
 use std::ops::ControlFlow;
 
 use ndarray::{Array4, Axis, s};
 use vaekit::{Failure, Half, Observer, Progress, Session, StepFuture, block_on};
+use vaekit_cpu::{CpuSession, Options};
 use vaekit_reference::Noise;
 
 use crate::weights::{Kind, weights};
@@ -71,7 +73,7 @@ fn an_observer_sees_progress_and_can_end_the_run() {
     assert!(all.seen.last().unwrap().done < all.seen[0].total);
 
     let error = run(&mut session, &input, &mut StopAt { n: 5, seen: Vec::new() }).unwrap_err();
-    assert_eq!(error.failure, Failure::Cancelled);
+    assert_eq!(error, Failure::Cancelled);
     assert_eq!(run(&mut session, &input, &mut ()).unwrap(), expected, "after a cancelled run");
 }
 
@@ -96,11 +98,24 @@ fn wrong_shapes_are_errors() {
     let check = |input: (usize, usize, usize, usize), output, expected: &str| {
         let (input, mut output) = (Array4::zeros(input), Array4::zeros(output));
         let error = block_on(open(&decoder(), 1).run(input.view(), output.view_mut(), &mut ())).unwrap_err();
-        assert_eq!(error.failure, Failure::Other(expected.into()));
+        assert_eq!(error, Failure::Other(expected.into()));
     };
     check((1, 5, 2, 2), (1, 3, 4, 4), "the input has 5 channels, the model takes 4");
     check((1, 4, 2, 2), (2, 3, 4, 4), "the output is for 2 items, the input holds 1");
     check((1, 4, 2, 2), (1, 3, 4, 5), "the output has shape [3, 4, 5], but [3, 4, 4] was computed");
+}
+
+#[test]
+fn memory_that_may_not_be_taken_is_an_error() {
+    let model = decoder();
+    let needed = open(&model, 1).run_bytes([4, 16, 16]) as u64;
+    for (memory, fits) in [(needed, true), (needed - 1, false)] {
+        let options = Options { memory: Some(memory), ..Options::default() };
+        let mut session = CpuSession::open(Cursor::new(&model), &options).unwrap();
+        let found = run(&mut session, &Array4::zeros((1, 4, 16, 16)), &mut ());
+        assert_eq!(!matches!(found, Err(Failure::OutOfMemory(_))), fits);
+        run(&mut session, &Array4::zeros((1, 4, 8, 8)), &mut ()).unwrap();
+    }
 }
 
 // In 32 bits there are no such shapes.
@@ -112,5 +127,5 @@ fn memory_that_is_not_there_is_an_error() {
     let input = value.broadcast((1, 4, 1 << 24, 1 << 24)).unwrap();
     let mut output = Array4::zeros((1, 3, 2, 2));
     let error = block_on(open(&decoder(), 1).run(input, output.view_mut(), &mut ())).unwrap_err();
-    assert!(matches!(error.failure, Failure::OutOfMemory(_)), "{error}");
+    assert!(matches!(error, Failure::OutOfMemory(_)), "{error}");
 }

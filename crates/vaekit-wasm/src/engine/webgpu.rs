@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use ndarray::{Array4, ArrayView3};
-use vaekit::{Failure, Half, Images, Latents, Observer, Session, VaeError};
+use vaekit::{Failure, Half, Images, Latents, Observer, RunError, Session, VaeError};
 use vaekit_onnx::{ElementType, ModelFile, ReadSeek};
 use vaekit_wgpu::{Gpu, GpuOptions, OpenError, Options, WgpuSession, wgpu};
 use web_sys::{ImageBitmap, OffscreenCanvas};
@@ -81,7 +81,8 @@ impl Host for Runtime {
             usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_SRC,
             view_formats: &[],
         });
-        session.draw(latents, &texture, observer).await.map_err(|error| Error::from(VaeError::from(error)))?;
+        let drawn = session.draw(latents, &texture, observer).await;
+        drawn.map_err(|failure| VaeError::from(RunError::new(session.engine(), latents.shape(), failure)))?;
         self.bitmap(&texture, kept).map(Some)
     }
 

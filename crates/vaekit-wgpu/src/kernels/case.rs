@@ -2,9 +2,11 @@
 
 use vaekit_onnx::ops::Function;
 
+use std::ops::Range;
+
 use super::{
     Conv, ConvParams, Filters, FiltersParams, Inputs, Kernel, Map, MapParams, Merge, MergeParams, Moments,
-    MomentsParams, Outputs, POINTS, Prologue, Softmax, SoftmaxParams, TILE, Tile, TilesParams, Uniform, Weights, chunk,
+    MomentsParams, Outputs, POINTS, Prologue, Softmax, SoftmaxParams, TILE, Tile, TilesParams, Uniform, Weights,
 };
 use crate::layout::{LANES, Shape, Storage};
 
@@ -53,7 +55,7 @@ impl Case {
                 }
             }
             Kernel::Map(map) => Case::map(map, Shape::new(6, 5, 15), 65535),
-            Kernel::Moments(moments) => Case::moments(moments, Shape::new(5, 33, 40)),
+            Kernel::Moments(moments) => Case::region(moments, Shape::new(5, 43, 40), &[3..40, 2..35]),
             Kernel::Merge(_) => Case::merge(Shape::new(6, 33, 40), 2),
             Kernel::Softmax(_) => Case::softmax(21, 11),
             Kernel::Filters(_) => Case::filters(6, 10),
@@ -154,7 +156,12 @@ impl Case {
 
     /// An image's statistics.
     pub fn moments(moments: Moments, shape: Shape) -> Self {
-        let params = moments_params(shape);
+        Self::region(moments, shape, &[0..shape.height, 0..shape.width])
+    }
+
+    /// Those of some rows and columns.
+    pub fn region(moments: Moments, shape: Shape, region: &[Range<usize>; 2]) -> Self {
+        let params = MomentsParams::region(shape, region);
         let mut image = Noise(6).image(shape, moments.input);
         // Far from zero, where squares would cancel.
         image.iter_mut().filter(|lane| **lane != 0.0).for_each(|lane| *lane = moments.input.round(*lane + 100.0));
@@ -171,7 +178,7 @@ impl Case {
     /// Scales and shifts of groups of so many channels.
     pub fn merge(shape: Shape, group: usize) -> Self {
         let mut noise = Noise(7);
-        let moments = moments_params(shape);
+        let moments = MomentsParams::whole(shape);
         let params = MergeParams { moments, channels: shape.channels as u32, group: group as u32, epsilon: 1e-5 };
         let pieces = (moments.planes * moments.chunks) as usize;
         let pieces = (0..pieces).flat_map(|_| {
@@ -318,12 +325,6 @@ impl Case {
         };
         (rounding + of_transforms) * expected.abs().max(1.0)
     }
-}
-
-fn moments_params(shape: Shape) -> MomentsParams {
-    let pixels = shape.pixels() as u32;
-    let chunk = chunk(pixels);
-    MomentsParams { pixels, chunk, chunks: pixels.div_ceil(chunk), planes: shape.planes() as u32 }
 }
 
 /// Values in [-1, 1] by a linear congruential generator: the same everywhere.

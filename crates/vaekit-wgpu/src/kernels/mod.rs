@@ -20,7 +20,7 @@ use crate::layout::Storage;
 pub use case::{Case, GUARD};
 pub use conv::{Conv, ConvParams, Tile, TileSize, Weights};
 pub use map::{Map, MapParams};
-pub use norm::{Merge, MergeParams, Moments, MomentsParams, chunk};
+pub use norm::{Merge, MergeParams, Moments, MomentsParams};
 pub use softmax::{Softmax, SoftmaxParams};
 pub use weights::{fold_upsample, pack_weights};
 pub use winograd::{Filters, FiltersParams, Inputs, Outputs, POINTS, TILE, TilesParams};

@@ -5,8 +5,10 @@
 //! sample variances", 1979) and gives a scale and a shift for each channel, which whatever reads the image applies.
 //! There are no atomics, so that two runs agree to the bit.
 
+use std::ops::Range;
+
 use super::text;
-use crate::layout::{LANES, Storage};
+use crate::layout::{LANES, Shape, Storage};
 
 /// Threads of a workgroup.
 const THREADS: u32 = 64;
@@ -22,7 +24,7 @@ pub struct Moments {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub struct MomentsParams {
-    /// Pixels of a plane.
+    /// Pixels of a plane that count: those of a region.
     pub pixels: u32,
     /// Pixels of a piece.
     pub chunk: u32,
@@ -30,10 +32,42 @@ pub struct MomentsParams {
     pub chunks: u32,
     /// Planes.
     pub planes: u32,
+    /// From one plane to the next.
+    pub plane: u32,
+    /// From one row to the next.
+    pub width: u32,
+    /// Columns of the region.
+    pub columns: u32,
+    /// Where the region begins.
+    pub first: u32,
 }
 
+impl MomentsParams {
+    /// Of all of an image.
+    pub fn whole(shape: Shape) -> Self {
+        Self::region(shape, &[0..shape.height, 0..shape.width])
+    }
+
+    /// Of some rows and columns of an image; pieces are as large as those of all of it.
+    pub fn region(shape: Shape, [rows, columns]: &[Range<usize>; 2]) -> Self {
+        let (plane, width) = (shape.pixels() as u32, shape.width as u32);
+        let chunk = chunk(plane);
+        let pixels = (rows.len() * columns.len()) as u32;
+        let first = (rows.start * shape.width + columns.start) as u32;
+        let (planes, columns) = (shape.planes() as u32, columns.len().max(1) as u32);
+        MomentsParams { pixels, chunk, chunks: pixels.div_ceil(chunk), planes, plane, width, columns, first }
+    }
+
+    /// The pixel of a plane that is the region's `i`th.
+    fn at(&self, i: u32) -> u32 {
+        self.first + i / self.columns * self.width + i % self.columns
+    }
+}
+
+const PARAMS: &[&str] = &["pixels", "chunk", "chunks", "planes", "plane", "width", "columns", "first"];
+
 /// Pixels of a piece of a plane of so many pixels: at most 256 pieces, of at least 1024 pixels.
-pub fn chunk(pixels: u32) -> u32 {
+fn chunk(pixels: u32) -> u32 {
     pixels.div_ceil(256).max(1024).next_multiple_of(THREADS)
 }
 
@@ -52,9 +86,10 @@ impl Moments {
     }
 
     pub(super) fn wgsl(self) -> String {
-        text::head(&["pixels", "chunk", "chunks", "planes"], &self.arrays())
+        text::head(PARAMS, &self.arrays())
             + &format!(
-                "var<workgroup> sums: array<vec4<f32>, {THREADS}>;\n\
+                "fn place(i: u32) -> u32 {{ return p.first + i / p.columns * p.width + i % p.columns; }}\n\
+                 var<workgroup> sums: array<vec4<f32>, {THREADS}>;\n\
                  fn total(local: u32, x: vec4<f32>) -> vec4<f32> {{\n\
                  \x20 workgroupBarrier();\n  sums[local] = x;\n\
                  \x20 for (var half = {}u; half > 0u; half /= 2u) {{\n\
@@ -64,13 +99,13 @@ impl Moments {
                  @compute @workgroup_size({THREADS})\n\
                  fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {{\n\
                  \x20 let first = group.x * p.chunk;\n  let end = min(first + p.chunk, p.pixels);\n\
-                 \x20 let plane = group.y * p.pixels;\n  let count = f32(end - first);\n\
+                 \x20 let plane = group.y * p.plane;\n  let count = f32(end - first);\n\
                  \x20 var sum = vec4<f32>();\n\
-                 \x20 for (var i = first + local; i < end; i += {THREADS}u) {{ sum += load_input(plane + i); }}\n\
+                 \x20 for (var i = first + local; i < end; i += {THREADS}u) {{ sum += load_input(plane + place(i)); }}\n\
                  \x20 let mean = total(local, sum) / count;\n\
                  \x20 var squares = vec4<f32>();\n\
                  \x20 for (var i = first + local; i < end; i += {THREADS}u) {{\n\
-                 \x20   let d = load_input(plane + i) - mean;\n    squares += d * d;\n  }}\n\
+                 \x20   let d = load_input(plane + place(i)) - mean;\n    squares += d * d;\n  }}\n\
                  \x20 let deviations = total(local, squares);\n\
                  \x20 if (local == 0u) {{\n    let at = (group.y * p.chunks + group.x) * 2u;\n\
                  \x20   store_output(at, mean);\n    store_output(at + 1u, deviations);\n  }}\n}}\n",
@@ -83,7 +118,7 @@ impl Moments {
             let (first, end) = (piece * p.chunk, ((piece + 1) * p.chunk).min(p.pixels));
             for lane in 0..LANES {
                 let values =
-                    || (first..end).map(|i| f64::from(arrays[0][(plane * p.pixels + i) as usize * LANES + lane]));
+                    || (first..end).map(|i| f64::from(arrays[0][(plane * p.plane + p.at(i)) as usize * LANES + lane]));
                 let mean = values().sum::<f64>() / f64::from(end - first);
                 let deviations: f64 = values().map(|x| (x - mean).powi(2)).sum();
                 let at = (plane * p.chunks + piece) as usize * 2 * LANES + lane;
@@ -125,7 +160,8 @@ impl Merge {
     pub(super) fn wgsl(self) -> String {
         // Channels are written one by one, since a group need not be whole vectors.
         format!(
-            "struct Params {{ pixels: u32, chunk: u32, chunks: u32, planes: u32, channels: u32, group: u32, epsilon: f32 }}\n\
+            "struct Params {{ pixels: u32, chunk: u32, chunks: u32, planes: u32, plane: u32, width: u32, columns: u32,\n\
+             \x20 first: u32, channels: u32, group: u32, epsilon: f32 }}\n\
              @group(0) @binding(0) var<uniform> p: Params;\n\
              @group(0) @binding(1) var<storage, read> moments: array<f32>;\n\
              @group(0) @binding(2) var<storage, read> constants: array<f32>;\n\

@@ -1,13 +1,14 @@
 //! From steps to dispatches.
 
+use vaekit::Piece;
 use vaekit_onnx::ops::{Operand, Scales, Work};
 
 use super::slots::{Interval, colour};
 use super::winograd::Images;
-use super::{Array, Capabilities, Dispatch, Place, Plan, PlanError};
+use super::{Array, Capabilities, Dispatch, Place, Plan, PlanError, Watched};
 use crate::kernels::{
     Conv, ConvParams, Kernel, Map, MapParams, Merge, MergeParams, Moments, MomentsParams, Prologue, Softmax,
-    SoftmaxParams, Tile, Uniform, Weights, chunk,
+    SoftmaxParams, Tile, Uniform, Weights,
 };
 use crate::layout::{LANES, Shape, Storage};
 use crate::network::{Layer, Network};
@@ -21,10 +22,32 @@ impl Plan {
     /// # Errors
     /// [`PlanError::TooLarge`] where a smaller picture, less bytes a value or another device may do.
     pub fn new(network: &Network, input: Shape, capabilities: &Capabilities) -> Result<Self, PlanError> {
+        Self::build(network, input, capabilities, None)
+    }
+
+    /// A plan for a piece of a larger image.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn of_piece(
+        network: &Network,
+        input: Shape,
+        capabilities: &Capabilities,
+        piece: &Piece<'_>,
+    ) -> Result<Self, PlanError> {
+        Self::build(network, input, capabilities, Some(piece))
+    }
+
+    fn build(
+        network: &Network,
+        input: Shape,
+        capabilities: &Capabilities,
+        piece: Option<&Piece<'_>>,
+    ) -> Result<Self, PlanError> {
         let (shapes, step_macs) = shapes(network, input)?;
         let arrays = Vec::new();
         let norms = vec![None; network.norms.len()];
-        let mut builder = Builder { network, capabilities, shapes, arrays, norms, drafts: Vec::new() };
+        let mut builder = Builder { network, capabilities, piece, shapes, arrays, norms, drafts: Vec::new() };
         builder.images()?;
         for step in 0..network.steps.steps.len() {
             builder.step(step)?;
@@ -60,6 +83,15 @@ fn shapes(network: &Network, input: Shape) -> Result<(Vec<Option<Shape>>, Vec<u6
 /// An array that has no slot yet.
 type Name = usize;
 
+/// A group normalisation's arrays.
+#[derive(Clone, Copy)]
+struct Norm {
+    scales: Name,
+    pieces: Name,
+    found: MergeParams,
+    given: Option<Name>,
+}
+
 /// What a dispatch works on before slots are given.
 #[derive(Clone, Copy)]
 pub(super) enum Draft {
@@ -70,12 +102,13 @@ pub(super) enum Draft {
 pub(super) struct Builder<'a> {
     network: &'a Network,
     pub(super) capabilities: &'a Capabilities,
+    piece: Option<&'a Piece<'a>>,
     /// Of every value that is made.
     shapes: Vec<Option<Shape>>,
     /// When each array is needed; values come first, under their own numbers.
     arrays: Vec<Interval>,
-    /// The scales and shifts of each normalisation, once computed.
-    norms: Vec<Option<Name>>,
+    /// Each normalisation, once computed.
+    norms: Vec<Option<Norm>>,
     drafts: Vec<(Dispatch, Vec<Draft>)>,
 }
 
@@ -175,32 +208,42 @@ impl Builder<'_> {
 
     /// The scales and shifts of a normalisation of a value.
     fn norm(&mut self, step: usize, norm: usize, value: usize) -> Result<Name, PlanError> {
-        if let Some(name) = self.norms[norm] {
-            return Ok(name);
+        if let Some(Norm { scales, .. }) = self.norms[norm] {
+            return Ok(scales);
         }
         let shape = self.shape(value);
-        let (pixels, planes) = (shape.pixels() as u32, shape.planes() as u32);
-        let chunk = chunk(pixels);
-        let moments = MomentsParams { pixels, chunk, chunks: pixels.div_ceil(chunk), planes };
+        let planes = shape.planes() as u64;
+        let whole = MomentsParams::whole(shape);
+        let own =
+            self.piece.filter(|piece| piece.given.is_some()).map(|piece| piece.own_of([shape.height, shape.width]));
+        let moments = own.as_ref().map_or(whole, |own| MomentsParams::region(shape, own));
         let group = &self.network.steps.norms[norm];
         let (channels, group, epsilon) = (shape.channels as u32, (shape.channels / group.groups) as u32, group.epsilon);
-        let merge = MergeParams { moments, channels, group, epsilon };
+        let found = MergeParams { moments, channels, group, epsilon };
         let reads = |operand: &Operand| operand.affine == Some(Scales::Norm(norm));
         let readers = self.network.steps.steps.iter().rposition(|step| match &step.work {
             Work::Conv { input, .. } | Work::Map { input, .. } => reads(input),
             Work::Attention { .. } => false,
         });
-        let pieces = u64::from(moments.chunks * planes) * 2 * 16;
-        let pieces = self.scratch("a normalisation's statistics", step, step, pieces)?;
-        let scales = self.scratch("scales and shifts", step, readers.unwrap_or(step), u64::from(planes) * 2 * 16)?;
+        // Whoever watches a piece reads them in the end. The memory of a region is that of the whole, so that pieces of one
+        // size take the same.
+        let until = if self.piece.is_some() { self.network.steps.steps.len() } else { step };
+        let pieces =
+            self.scratch("a normalisation's statistics", step, until, u64::from(whole.chunks) * planes * 2 * 16)?;
+        let scales = self.scratch("scales and shifts", step, readers.unwrap_or(step), planes * 2 * 16)?;
+        let given = own.map(|_| self.scratch("given statistics", 0, step, planes * 2 * 16)).transpose()?;
         let kernel = self.working(step, &[Kernel::Moments(Moments { input: self.capabilities.storage })])?;
         let macs = (shape.pixels() * shape.channels) as u64;
         let arrays = vec![Draft::Name(value), Draft::Name(pieces)];
         self.push(step, kernel, Moments::grid(&moments), Uniform::new(&moments), arrays, macs);
         let kernel = self.working(step, &[Kernel::Merge(Merge)])?;
-        let arrays = vec![Draft::Name(pieces), Draft::Constant(self.network.norms[norm]), Draft::Name(scales)];
+        // What is given is as if each channel had one value, and that its group's variance.
+        let one = MomentsParams { pixels: 1, chunk: 1, chunks: 1, ..moments };
+        let merge = if given.is_some() { MergeParams { moments: one, ..found } } else { found };
+        let from = Draft::Name(given.unwrap_or(pieces));
+        let arrays = vec![from, Draft::Constant(self.network.norms[norm]), Draft::Name(scales)];
         self.push(step, kernel, Merge::grid(&merge), Uniform::new(&merge), arrays, 0);
-        self.norms[norm] = Some(scales);
+        self.norms[norm] = Some(Norm { scales, pieces, found, given });
         Ok(scales)
     }
 
@@ -359,6 +402,14 @@ impl Builder<'_> {
             let arrays = arrays.into_iter().map(array).collect();
             Dispatch { arrays, ..dispatch }
         });
+        let watched = |norm: &Option<Norm>| {
+            norm.map(|norm| Watched {
+                found: of[norm.pieces],
+                params: norm.found,
+                given: norm.given.map(|name| of[name]),
+            })
+        };
+        let watched = if self.piece.is_some() { self.norms.iter().filter_map(watched).collect() } else { Vec::new() };
         let place = |value: usize| Place { slot: of[value], shape: self.shapes[value].unwrap_or(Shape::new(0, 0, 0)) };
         Ok(Plan {
             dispatches: dispatches.collect(),
@@ -367,6 +418,7 @@ impl Builder<'_> {
             slots,
             storage: self.capabilities.storage,
             step_macs,
+            watched,
         })
     }
 }

@@ -10,7 +10,7 @@ mod winograd;
 
 use std::collections::HashSet;
 
-use crate::kernels::{Kernel, Uniform};
+use crate::kernels::{Kernel, MergeParams, Uniform};
 use crate::layout::{Shape, Storage};
 
 /// What a device can do, as far as plans go, and what is wanted of it.
@@ -145,6 +145,19 @@ pub struct Plan {
     pub storage: Storage,
     /// Multiply-adds of each step as a direct evaluation would take them.
     pub step_macs: Vec<u64>,
+    /// Where the input is a piece of a larger image, its normalisations' statistics, in the network's order.
+    pub watched: Vec<Watched>,
+}
+
+/// Where a piece's statistics are found after a run, and those of the larger image are put before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Watched {
+    /// The slot in whose first bytes a [`Moments`](crate::kernels::Moments) left them.
+    pub found: usize,
+    /// How they lie there.
+    pub params: MergeParams,
+    /// The slot of those that are given: for each plane the means and the variances of its channels' groups.
+    pub given: Option<usize>,
 }
 
 /// What a plan comes to.

@@ -112,6 +112,8 @@ fn odd_sizes_and_channels() {
             check(&gpu, "halve up", &Case::conv(halve, shape, 4, 1, 1, 0));
         }
         check(&gpu, "moments", &Case::moments(Moments { input: Storage::F32 }, shape));
+        let (bottom, right) = (shape.height / 2..shape.height, shape.width / 3..shape.width);
+        check(&gpu, "moments of a region", &Case::region(Moments { input: Storage::F32 }, shape, &[bottom, right]));
         check(&gpu, "softmax", &Case::softmax(side, 20 - side));
     }
 }

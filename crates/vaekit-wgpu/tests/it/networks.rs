@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use ndarray::Array4;
 use vaekit::{
-    Domain, Half, Kl, KlClass, KlHalf, LatentSpace, Network, Observer, RunError, Session, VaeConfig, Weights, block_on,
+    Domain, Failure, Half, Kl, KlClass, KlHalf, LatentSpace, Network, Observer, Session, VaeConfig, Weights, block_on,
 };
 use vaekit_onnx::{Export, Source, write_model};
 use vaekit_reference::{Noise, Reference, compare, verification_input};
@@ -34,7 +34,7 @@ pub(crate) fn run(
     session: &mut WgpuSession,
     input: &Array4<f32>,
     observer: &mut dyn Observer,
-) -> Result<Array4<f32>, RunError> {
+) -> Result<Array4<f32>, Failure> {
     let (n, c, h, w) = input.dim();
     let [channels, height, width] = session.output([c, h, w]).unwrap();
     let mut output = Array4::from_elem((n, channels, height, width), f32::NAN);

@@ -12,7 +12,7 @@ import { type Picture, readPicture, toPng } from '../picture';
 import { SAMPLE } from '../sample';
 import { report } from '../report';
 import { settings } from '../settings';
-import { type Stage, stagesOf } from '../stages';
+import { type Stage, stagesOf, tilesFact } from '../stages';
 
 /** What came out last, for the save buttons. */
 interface Result {
@@ -102,6 +102,7 @@ export class RoundTrip implements View {
       ...(encoded.posterior ? [klFact(encoded.posterior.kl, latents)] : []),
       ['Picture', `${count(pixels)} numbers`, `${size(width, height)} × 3`],
       ['Latents', `${count(latents)} numbers`, `${latentSize(encoded.latents)}, ${(pixels / latents).toFixed(0)} times fewer`],
+      ...tilesFact(encoded, decoded),
     ]);
     const stages = [...stagesOf('encode', encoded), ...stagesOf('decode', decoded)];
     this.#showStages(stages);
@@ -119,6 +120,7 @@ export class RoundTrip implements View {
     showFacts(byId('roundtrip-facts', HTMLElement), [
       ['Latents', `${count(latents.data.length)} numbers`, latentSize(latents)],
       ['Picture', size(image.width, image.height)],
+      ...tilesFact(decoded),
     ]);
     const stages = stagesOf('decode', decoded);
     this.#showStages(stages);

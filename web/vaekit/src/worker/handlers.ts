@@ -44,11 +44,11 @@ export const handlers: Handlers = {
     return open(await files(request.source, request.halves, job), plan, request, job);
   },
 
-  async encode({ image, crop, sample, seed, latents }, job) {
+  async encode({ image, crop, sample, seed, latents, tiles }, job) {
     const watch = new Stopwatch();
     const { data, width, height } = await pixels(image);
     watch.lap('read');
-    const options = JSON.stringify({ crop, sample, seed, latents });
+    const options = JSON.stringify({ crop, sample, seed, latents, tiles });
     const rgba = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     return run(job, watch, async (vae) => {
       const { stages, ...encoded } = await vae.encode(rgba, width, height, options, job.observe('encoding'));
@@ -57,12 +57,12 @@ export const handlers: Handlers = {
     });
   },
 
-  async decode({ latents, domain, cropTo, bitmap }, job) {
+  async decode({ latents, domain, cropTo, bitmap, tiles }, job) {
     const watch = new Stopwatch();
     const file = latents instanceof Blob ? { name: nameOf(latents), bytes: await readBytes(latents) } : undefined;
     if (file) watch.lap('read');
     return run(job, watch, async (vae, draws) => {
-      const options = JSON.stringify({ domain, crop_to: cropTo, bitmap: bitmap && draws });
+      const options = JSON.stringify({ domain, crop_to: cropTo, bitmap: bitmap && draws, tiles });
       const observe = job.observe('decoding');
       const decoding = file
         ? vae.decodeFile(file.name, file.bytes, options, observe)
@@ -70,11 +70,11 @@ export const handlers: Handlers = {
       const { stages, operations, width, height, ...picture } = await decoding;
       watch.lap('decode', stages);
       if ('bitmap' in picture) return { image: picture.bitmap, operations };
-      const { pixels, rgba } = picture;
+      const { pixels, rgba, tiles: cut } = picture;
       const data = new ImageData(new Uint8ClampedArray(rgba.buffer), width, height);
       const image = bitmap ? await createImageBitmap(data) : data;
       watch.lap('write');
-      return { image, pixels, operations };
+      return { image, pixels, operations, ...(cut && { tiles: cut }) };
     });
   },
 

@@ -201,7 +201,8 @@ impl OutputInspection {
             writeln!(f, "size        {} by {}", size.width, size.height)?;
         }
         let engine = provenance.engine.as_ref().map(|engine| format!(" on {engine}")).unwrap_or_default();
-        writeln!(f, "written     by vaekit {}{engine}", provenance.vaekit)
+        writeln!(f, "written     by vaekit {}{engine}", provenance.vaekit)?;
+        provenance.tiles.as_ref().map_or(Ok(()), |tiles| writeln!(f, "            in {tiles}"))
     }
 }
 
