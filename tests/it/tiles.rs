@@ -82,7 +82,7 @@ fn what_does_not_fit_goes_in_tiles_that_look_the_same() {
 
     let half_of = |half, shape: [usize; 3]| {
         let session = open_cpu(&folder.model(half).unwrap().path, &Default::default()).unwrap();
-        session.unwrap_or_else(|error| panic!("{error}")).run_bytes(shape) as u64 / 2
+        session.unwrap_or_else(|error| panic!("{error}")).run_bytes(shape) / 2
     };
     let mut tight = on_cpu(&folder, Some(half_of(Half::Encoder, [3, 512, 512])));
     let (tiled, cut) = encode(&mut tight, &photo);

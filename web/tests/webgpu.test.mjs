@@ -94,6 +94,22 @@ describe('WebGPU', () => {
     await page.close();
   });
 
+  test('cuts into tiles as the CPU engine does', async () => {
+    const { page } = await open(browser, server.url);
+    const found = await page.evaluate(async () => {
+      const data = Float32Array.from({ length: 16 * 20 * 8 }, (_, i) => Math.sin(i * i));
+      const decode = async (engine) => {
+        const vae = await vaekit.Vae.load('/native/starter', { engine, halves: ['decoder'] });
+        return vae.decode({ data, shape: [1, 16, 20, 8], domain: 'raw' }, { tiles: 128 });
+      };
+      const [gpu, cpu] = [await decode('webgpu'), await decode('cpu')];
+      return { tiles: gpu.tiles, differs: largest(gpu.pixels(), cpu.pixels()) };
+    });
+    assert.deepEqual(found.tiles, { columns: 1, rows: 2, width: 8, height: 12, alone: false });
+    assert.ok(found.differs <= TOLERANCE, `pixels differ by ${found.differs}`);
+    await page.close();
+  });
+
   test('auto leaves a software adapter alone and says why', async () => {
     const { page } = await open(browser, server.url);
     const { engine } = await page.evaluate(async () => (await vaekit.Vae.load('/native/starter')).info);

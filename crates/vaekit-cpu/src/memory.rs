@@ -44,10 +44,9 @@ impl Memory {
     }
 
     /// Bytes of all slots; saturates.
-    pub(crate) fn bytes(&self) -> usize {
-        self.slots
-            .iter()
-            .fold(0, |bytes: usize, &blocks| bytes.saturating_add(blocks.saturating_mul(size_of::<Block>())))
+    pub(crate) fn bytes(&self) -> u64 {
+        let of_slot = |&blocks: &usize| (blocks as u64).saturating_mul(size_of::<Block>() as u64);
+        self.slots.iter().map(of_slot).fold(0, u64::saturating_add)
     }
 
     /// Takes the free slot that wastes least, or has to grow least.

@@ -111,7 +111,7 @@ impl CpuSession {
     }
 
     /// Bytes that a run on images or latents `[C, H, W]` holds besides the weights.
-    pub fn run_bytes(&self, [c, h, w]: [usize; 3]) -> usize {
+    pub fn run_bytes(&self, [c, h, w]: [usize; 3]) -> u64 {
         Memory::plan(&self.schedule.network, Shape::new(c, h, w)).bytes()
     }
 
@@ -167,7 +167,7 @@ impl CpuSession {
         self.kept = None;
         let memory = Memory::plan(&self.schedule.network, input);
         let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
-        let needed = memory.bytes() as u64;
+        let needed = memory.bytes();
         let wanted = format!("{} MB of images would have to be held at once", megabytes(needed));
         if needed > self.most {
             return Err(Failure::OutOfMemory(format!("{wanted}, and {} MB can be", megabytes(self.most))));

@@ -21,14 +21,15 @@ impl Asking {
         Asking { ask, cut: None }
     }
 
-    /// `{ columns, rows, width, height }`, the last two in latents; undefined where a run went in one piece.
+    /// `{ columns, rows, width, height, alone }`, width and height in latents; undefined where a run went in one piece.
     pub(crate) fn tiles(&self) -> JsValue {
-        self.cut.as_ref().map_or(JsValue::UNDEFINED, |Cut { rows, columns }| {
+        self.cut.as_ref().map_or(JsValue::UNDEFINED, |Cut { rows, columns, alone }| {
             object([
                 ("columns", columns.starts.len().into()),
                 ("rows", rows.starts.len().into()),
                 ("width", columns.len.into()),
                 ("height", rows.len.into()),
+                ("alone", (*alone).into()),
             ])
         })
     }

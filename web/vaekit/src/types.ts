@@ -97,6 +97,8 @@ export interface Tiles {
   /** Of each, in latents. */
   width: number;
   height: number;
+  /** Whether each was normalised by itself, so that tones may shift from one to the next. */
+  alone: boolean;
 }
 
 export type Canvas = HTMLCanvasElement | OffscreenCanvas;

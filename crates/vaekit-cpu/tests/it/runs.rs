@@ -108,7 +108,7 @@ fn wrong_shapes_are_errors() {
 #[test]
 fn memory_that_may_not_be_taken_is_an_error() {
     let model = decoder();
-    let needed = open(&model, 1).run_bytes([4, 16, 16]) as u64;
+    let needed = open(&model, 1).run_bytes([4, 16, 16]);
     for (memory, fits) in [(needed, true), (needed - 1, false)] {
         let options = Options { memory: Some(memory), ..Options::default() };
         let mut session = CpuSession::open(Cursor::new(&model), &options).unwrap();

@@ -51,12 +51,14 @@ declare module 'glue:*' {
   type Report = (stage: string, done: number, total: number) => void;
   type Observe = (done: number, total: number) => Promise<boolean>;
   type WasmLatents = import('../types.js').Latents;
+  type WasmTiles = import('../types.js').Tiles;
   interface WasmEncoded {
     latents: WasmLatents;
     width: number;
     height: number;
     posterior?: { mean: WasmLatents; std: Float32Array; kl: number };
     operations: number;
+    tiles?: WasmTiles;
     /** Seconds, where the engine tells. */
     stages: Record<string, number>;
   }
@@ -65,5 +67,5 @@ declare module 'glue:*' {
     height: number;
     operations: number;
     stages: Record<string, number>;
-  } & ({ pixels: Float32Array; rgba: Uint8Array<ArrayBuffer> } | { bitmap: ImageBitmap });
+  } & ({ pixels: Float32Array; rgba: Uint8Array<ArrayBuffer>; tiles?: WasmTiles } | { bitmap: ImageBitmap });
 }
