@@ -21,7 +21,8 @@ export const native = process.env.VAEKIT_NATIVE ?? join(target, 'native');
 
 const ARGS = ['--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking'];
 
-/** Debian's browsers, or those that CHROMIUM and FIREFOX name; `swiftshader` is Chromium with WebGPU on a software adapter. */
+/** Debian's browsers, or those that CHROMIUM and FIREFOX name; `swiftshader` is Chromium with WebGPU on a software adapter, `drawing` one
+ * that also shows what WebGPU draws on a canvas, since it puts its own pages together on Vulkan too. */
 export const launch = {
   chromium: (args = []) =>
     chromium.launch({
@@ -29,6 +30,15 @@ export const launch = {
       args: [...ARGS, '--disable-component-update', '--disable-sync', ...args],
     }),
   swiftshader: () => launch.chromium(['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader']),
+  drawing: () =>
+    launch.chromium([
+      '--enable-unsafe-webgpu',
+      '--use-webgpu-adapter=swiftshader',
+      '--enable-features=Vulkan',
+      '--use-vulkan=swiftshader',
+      '--use-angle=swiftshader',
+      '--disable-vulkan-surface',
+    ]),
   firefox: () =>
     firefox.launch({ channel: 'moz-firefox', executablePath: process.env.FIREFOX ?? '/usr/bin/firefox-esr' }),
 };

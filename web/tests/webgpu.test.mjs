@@ -183,6 +183,44 @@ describe('WebGPU', () => {
   });
 });
 
+test('a picture that goes to a bitmap or a canvas never leaves the GPU', async () => {
+  const [browser, server] = await Promise.all([
+    launch.drawing(),
+    serve({ ...folders, package: packageAfter(passingForReal) }),
+  ]);
+  const { page, errors } = await open(browser, server.url);
+  const found = await page.evaluate(async () => {
+    const vae = await vaekit.Vae.load('/native/starter', { halves: ['decoder'] });
+    const latents = { ...(await npy('/native/piece-latents.npy')), domain: 'raw' };
+    const cropTo = { width: 61, height: 50 };
+    const { image } = await vae.decode(latents, { cropTo });
+    const pixelsOf = (drawable) => {
+      const context = new OffscreenCanvas(drawable.width, drawable.height).getContext('2d');
+      context.drawImage(drawable, 0, 0);
+      return context.getImageData(0, 0, drawable.width, drawable.height).data;
+    };
+    const bitmap = await vae.decode(latents, { cropTo, output: 'ImageBitmap' });
+    const canvas = document.body.appendChild(document.createElement('canvas'));
+    const drawn = await vae.decode(latents, { cropTo, canvas });
+    return {
+      engine: vae.info.engine.name,
+      bitmap: largest(pixelsOf(bitmap.image), image.data),
+      canvas: largest(pixelsOf(canvas), image.data),
+      size: [canvas.width, canvas.height],
+      values: await Promise.all([bitmap, drawn].map(async (decoded) => failure((async () => decoded.pixels())()))),
+    };
+  });
+  assert.equal(found.engine, 'webgpu');
+  // The GPU rounds by itself.
+  assert.ok(found.bitmap <= 1 && found.canvas <= 1, JSON.stringify(found));
+  assert.deepEqual(found.size, [61, 50]);
+  assert.ok(found.values.every(({ message }) => /never read back from the GPU/.test(message)));
+  assert.deepEqual(errors, []);
+  await page.locator('canvas').screenshot({ path: join(target, 'webgpu-canvas-on-gpu.png') });
+  await browser.close();
+  await server.close();
+});
+
 test('without WebGPU it is an error by name, and a notice for auto', async () => {
   const [browser, server] = await Promise.all([launch.firefox(), serve(folders)]);
   const { page } = await open(browser, server.url);
@@ -196,6 +234,12 @@ test('without WebGPU it is an error by name, and a notice for auto', async () =>
   await browser.close();
   await server.close();
 });
+
+/** In the worker: the adapter passes for a real one. */
+function passingForReal() {
+  const info = { vendor: 'test', architecture: 'test', device: '', description: 'a test', isFallbackAdapter: false };
+  Object.defineProperty(GPUAdapter.prototype, 'info', { get: () => info });
+}
 
 /** In the worker: the adapter passes for a real one, whose device is gone when somebody says so. */
 function losingItsDevice() {
