@@ -43,7 +43,10 @@ fn cargo_deny(ui: &Ui) -> Result<()> {
 /// Where Debian's Chromium keeps SwiftShader, the software GPU that the WebGPU provider is tested on.
 const CHROMIUM: &str = "/usr/lib/chromium";
 
-/// Browsers for the tests of the page, and Chromium for its software GPU too.
+/// Where Debian's Mesa registers lavapipe, the other software GPU, which has `shader-f16`.
+const VULKAN_DRIVERS: &str = "/usr/share/vulkan/icd.d";
+
+/// Browsers for the tests of the page, and software GPUs: Chromium's and Mesa's.
 fn browsers(ui: &Ui) -> Result<()> {
     if !Path::new("/etc/debian_version").exists() {
         ui.note(
@@ -52,7 +55,10 @@ fn browsers(ui: &Ui) -> Result<()> {
         return Ok(());
     }
     let missing = |program: &&str| !Path::new("/usr/bin").join(program).exists();
-    let missing: Vec<&str> = ["chromium", "firefox-esr"].into_iter().filter(missing).collect();
+    let mut missing: Vec<&str> = ["chromium", "firefox-esr"].into_iter().filter(missing).collect();
+    if lavapipe().is_none() {
+        missing.push("mesa-vulkan-drivers");
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -70,6 +76,20 @@ pub(crate) fn with_webgpu(command: &mut Command) -> &mut Command {
         }
     }
     command
+}
+
+fn lavapipe() -> Option<PathBuf> {
+    let drivers = Path::new(VULKAN_DRIVERS).read_dir().ok()?;
+    let is_lavapipe =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("lvp_icd."));
+    drivers.filter_map(|driver| Some(driver.ok()?.path())).find(is_lavapipe)
+}
+
+/// Lets tests find Mesa's software GPU and no other, and require it; `false` if it is not there.
+pub(crate) fn use_lavapipe(command: &mut Command) -> bool {
+    let Some(driver) = lavapipe() else { return false };
+    command.env("VK_DRIVER_FILES", driver).env("LD_LIBRARY_PATH", CHROMIUM).env("VAEKIT_REQUIRE_WGPU", "1");
+    true
 }
 
 /// Lets a program see the software GPU and no other, if it is there. Chromium brings a Vulkan loader of its own.

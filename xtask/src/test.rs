@@ -41,6 +41,16 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
         tests.env("VAEKIT_REQUIRE_ORT", "1");
         sh::run(setup::with_webgpu(&mut tests))
     })?;
+    step("f16 on a GPU", || {
+        // Those of vaekit-wgpu; all packages are named since others' features are built already.
+        let mut tests =
+            cargo(&["test", "--workspace", "--test", "it", "--", "kernels::", "layers::", "networks::", "runs::"]);
+        if setup::use_lavapipe(&mut tests) {
+            return sh::run(&mut tests);
+        }
+        ui.note("left out: there is no lavapipe");
+        Ok(())
+    })?;
     step("lints", || sh::run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])))?;
     step("docs", || sh::run(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings")))?;
     step("web", || sh::run(&mut cargo(&["xtask", "web", "test"])))?;

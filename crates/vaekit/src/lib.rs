@@ -5,6 +5,7 @@
 pub mod arch;
 mod config;
 pub mod cost;
+mod cut;
 mod diffusers;
 mod images;
 mod latent_space;
@@ -17,6 +18,7 @@ mod vae;
 mod weights;
 
 pub use config::{Half, Kl, KlClass, KlHalf, Network, Tiny, TinyDecoder, TinyEncoder, VaeConfig};
+pub use cut::{Cut, Pieces, TileSize};
 pub use diffusers::{ConfigJsonError, DEFAULT_SCALING_FACTOR, from_config_json, to_config_json};
 pub use images::{ImageError, Images, Sample};
 pub use latent_space::{Domain, LatentError, LatentSpace, Latents, Scaling, pack, unpack};
@@ -26,6 +28,6 @@ pub use session::{
     Engine, Failure, MaybeSend, Observer, Piecewise, Progress, RunError, RunFuture, Session, StepFuture, ask,
 };
 pub use statistics::{Piece, Statistics, Sums};
-pub use tiles::{Cut, Pieces, TileSize, Tiling};
+pub use tiles::Tiling;
 pub use vae::{Vae, VaeError};
 pub use weights::{Weights, WeightsError};

@@ -6,8 +6,8 @@ use std::pin::Pin;
 
 use ndarray::{ArrayView4, ArrayViewMut4};
 
+use crate::cut::Cut;
 use crate::statistics::{Piece, Statistics};
-use crate::tiles::Cut;
 
 /// The future of a run. `Send` natively; in a browser it may hold JavaScript values.
 #[cfg(not(target_arch = "wasm32"))]

@@ -9,10 +9,9 @@
 //!
 //! diffusers and ComfyUI cross-fade with overlaps of a quarter and an eighth, and normalise each tile by itself.
 
-use std::ops::Range;
-
 use ndarray::{Array4, ArrayView4, ArrayViewMut4, Axis, s};
 
+use crate::cut::{Cut, TileSize};
 use crate::session::{Failure, Observer, Progress, RunError, Session, StepFuture};
 use crate::statistics::{Piece, Statistics};
 
@@ -36,117 +35,6 @@ pub enum Tiling {
     OutOfMemory,
     /// Whatever is larger than such a tile.
     Always(TileSize),
-}
-
-/// The size of a tile, in positions of the latents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct TileSize {
-    /// Most positions along each side.
-    pub side: usize,
-    /// Least positions that neighbours share.
-    pub overlap: usize,
-}
-
-/// Sides that are tried, one after the other, where memory is short.
-const SIDES: [usize; 6] = [192, 128, 96, 64, 48, 32];
-
-impl TileSize {
-    /// Tiles of this side that share a quarter with each neighbour.
-    pub fn of_side(side: usize) -> Self {
-        TileSize { side, overlap: side / 4 }
-    }
-
-    /// The sizes to try for latents of `h` by `w` that do not fit, from the largest to the smallest.
-    pub(crate) fn smaller_than(h: usize, w: usize) -> impl Iterator<Item = TileSize> {
-        SIDES.into_iter().filter(move |&side| side < h.max(w)).map(TileSize::of_side)
-    }
-}
-
-/// How latents of one size are cut: into tiles of one size, in rows and columns.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Cut {
-    /// Along the height.
-    pub rows: Pieces,
-    /// Along the width.
-    pub columns: Pieces,
-    /// Whether normalisations see each tile by itself, so that tones may shift from one to the next.
-    pub alone: bool,
-}
-
-/// Pieces of one length along an axis, which cover it and overlap.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Pieces {
-    /// Positions of each.
-    pub len: usize,
-    /// Where each begins; ascending.
-    pub starts: Vec<usize>,
-}
-
-impl Cut {
-    /// Cuts latents of `h` by `w`.
-    pub fn new(h: usize, w: usize, size: TileSize) -> Self {
-        Cut { rows: Pieces::new(h, size), columns: Pieces::new(w, size), alone: false }
-    }
-
-    /// How many tiles there are.
-    pub fn n_tiles(&self) -> usize {
-        self.rows.starts.len() * self.columns.starts.len()
-    }
-}
-
-impl std::fmt::Display for Cut {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Cut { rows, columns, alone } = self;
-        let (n_rows, n_columns) = (rows.starts.len(), columns.starts.len());
-        write!(f, "{n_columns} by {n_rows} tiles of {} by {} latents", columns.len, rows.len)?;
-        if *alone { f.write_str(", each normalised by itself") } else { Ok(()) }
-    }
-}
-
-impl Pieces {
-    /// As few pieces as do, all of one length, since engines plan for each size anew; spread evenly.
-    fn new(n: usize, TileSize { side, overlap }: TileSize) -> Self {
-        let side = side.max(1);
-        if n <= side {
-            return Pieces { len: n, starts: vec![0] };
-        }
-        let overlap = overlap.min(side / 2);
-        let count = (n - overlap).div_ceil(side - overlap);
-        let len = (n + (count - 1) * overlap).div_ceil(count);
-        let starts = (0..count).map(|i| i * (n - len) / (count - 1)).collect();
-        Pieces { len, starts }
-    }
-
-    /// What of piece `i` is no other piece's: up to the middle of what it shares.
-    fn own(&self, i: usize) -> Range<usize> {
-        let middle = |left: usize| (self.starts[left] + self.len + self.starts[left + 1]) / 2;
-        let start = i.checked_sub(1).map_or(0, middle);
-        let end = if i + 1 < self.starts.len() { middle(i) } else { self.starts[i] + self.len };
-        start.saturating_sub(self.starts[i])..end - self.starts[i]
-    }
-
-    /// The share of piece `i` in each of its `len * scale` values; the shares of all pieces add up to one everywhere.
-    ///
-    /// Neighbours fade over the middle half of what they share: close to its edge a tile knows least of what lies beyond.
-    fn shares(&self, i: usize, scale: usize) -> Vec<f32> {
-        let len = self.len * scale;
-        let overlap = |left: usize| (self.starts[left] + self.len - self.starts[left + 1]) * scale;
-        let before = i.checked_sub(1).map(overlap);
-        let after = (i + 1 < self.starts.len()).then(|| overlap(i));
-        // The ramp up at the start of the later of two pieces; the earlier one has what is left.
-        let ramp = |at: usize, overlap: usize| {
-            let (at, overlap) = (at as f32 + 0.5, overlap as f32);
-            ((at - overlap / 4.0) / (overlap / 2.0)).clamp(0.0, 1.0)
-        };
-        let share = |at: usize| {
-            let up = before.map_or(1.0, |overlap| ramp(at, overlap));
-            let down = after
-                .filter(|overlap| at + overlap >= len)
-                .map_or(1.0, |overlap| 1.0 - ramp(at + overlap - len, overlap));
-            up * down
-        };
-        (0..len).map(share).collect()
-    }
 }
 
 /// Tells an observer of one part of a run how far the whole is.
@@ -187,32 +75,22 @@ pub(crate) async fn run(
     let (h, w) = (height / job.scale[0], width / job.scale[0]);
     let alone = job.normalises && session.piecewise().is_none();
     let cut = |size| Cut { alone, ..Cut::new(h, w, size) };
-    let wanted = match tiling {
-        Tiling::Always(size) => Some(cut(size)).filter(|cut| cut.n_tiles() > 1),
-        Tiling::Never | Tiling::OutOfMemory => None,
-    };
-    let too_much = |error: &RunError| tiling == Tiling::OutOfMemory && matches!(error.failure, Failure::OutOfMemory(_));
-    let mut error = None;
-    if wanted.is_none() {
-        match attempt(session, job.input, job.output.view_mut(), observer).await {
-            Err(failed) if too_much(&failed) => error = Some(failed),
-            done => return done,
-        }
-    }
-    if n > 1 {
-        let items = job.input.axis_chunks_iter(Axis(0), 1).zip(job.output.axis_chunks_iter_mut(Axis(0), 1));
-        for (index, (input, output)) in (0..).zip(items) {
-            let mut part = Part { observer, index, count: n as u64 };
-            Box::pin(run(session, Job { input, output, ..job }, tiling, &mut part)).await?;
-        }
-        return Ok(());
-    }
-    let Some(mut error) = error else {
-        return match wanted {
-            Some(cut) => run_tiles(session, &mut job, &cut, observer).await,
-            None => Ok(()),
+    if let Tiling::Always(size) = tiling
+        && cut(size).n_tiles() > 1
+    {
+        return match n {
+            1 => run_tiles(session, &mut job, &cut(size), observer).await,
+            _ => one_by_one(session, job, tiling, observer).await,
         };
+    }
+    let too_much = |error: &RunError| tiling == Tiling::OutOfMemory && matches!(error.failure, Failure::OutOfMemory(_));
+    let mut error = match attempt(session, job.input, job.output.view_mut(), observer).await {
+        Err(error) if too_much(&error) => error,
+        done => return done,
     };
+    if n > 1 {
+        return one_by_one(session, job, tiling, observer).await;
+    }
     if alone {
         let Failure::OutOfMemory(reason) = &mut error.failure else { return Err(error) };
         reason.push_str(
@@ -227,6 +105,21 @@ pub(crate) async fn run(
         }
     }
     Err(error)
+}
+
+async fn one_by_one(
+    session: &mut dyn Session,
+    mut job: Job<'_>,
+    tiling: Tiling,
+    observer: &mut dyn Observer,
+) -> Result<(), RunError> {
+    let count = job.input.len_of(Axis(0)) as u64;
+    let items = job.input.axis_chunks_iter(Axis(0), 1).zip(job.output.axis_chunks_iter_mut(Axis(0), 1));
+    for (index, (input, output)) in (0..).zip(items) {
+        let mut part = Part { observer, index, count };
+        Box::pin(run(session, Job { input, output, ..job }, tiling, &mut part)).await?;
+    }
+    Ok(())
 }
 
 async fn attempt(
@@ -401,37 +294,6 @@ mod tests {
             let tiling = Tiling::Always(TileSize { side, overlap });
             check(&mut Enlarge::new(side * side, scale), [1, h, w], tiling).unwrap();
         }
-
-        #[test]
-        fn shares_add_up_to_one(n in 1usize..300, side in 1usize..100, overlap in 0usize..100, scale in 1usize..9) {
-            let pieces = Pieces::new(n, TileSize { side, overlap });
-            let mut sums = vec![0.0; n * scale];
-            for (i, &start) in pieces.starts.iter().enumerate() {
-                for (sum, share) in sums[start * scale..].iter_mut().zip(pieces.shares(i, scale)) {
-                    *sum += share;
-                }
-            }
-            prop_assert!(pieces.len <= side.max(1), "{pieces:?}");
-            prop_assert!(sums.iter().all(|sum: &f32| (sum - 1.0).abs() < 1e-6), "{pieces:?}: {sums:?}");
-        }
-    }
-
-    #[test]
-    fn pieces_are_few_and_even() {
-        let pieces = |n, side, overlap| Pieces::new(n, TileSize { side, overlap });
-        assert_eq!(pieces(64, 64, 16), Pieces { len: 64, starts: vec![0] });
-        assert_eq!(pieces(65, 64, 16), Pieces { len: 41, starts: vec![0, 24] });
-        assert_eq!(pieces(256, 64, 16), Pieces { len: 64, starts: vec![0, 48, 96, 144, 192] });
-        assert_eq!(Cut::new(65, 256, TileSize::of_side(64)).to_string(), "5 by 2 tiles of 64 by 41 latents");
-    }
-
-    #[test]
-    fn the_middle_of_a_tile_is_its_own() {
-        let pieces = Pieces::new(112, TileSize { side: 64, overlap: 16 });
-        let shares = pieces.shares(0, 1);
-        assert_eq!(pieces.starts, [0, 48]);
-        assert!(shares[..52].iter().all(|&share| share == 1.0) && shares[60..].iter().all(|&share| share == 0.0));
-        assert!(shares[52..60].is_sorted_by(|a, b| a > b));
     }
 
     #[test]
