@@ -29,8 +29,12 @@ pub(crate) struct Args {
 
 /// The crates whose tests also run as wasm.
 const CORE: [&str; 4] = ["vaekit", "vaekit-checkpoint", "vaekit-latents", "vaekit-onnx"];
-/// The kernels' tests run with each set of instructions.
-const KERNELS: [&[&str]; 3] = [&[], &["+simd128"], &["+simd128", "+relaxed-simd"]];
+/// The tests of the kernels run with each set of instructions, those of the engine with the quickest.
+const INSTRUCTIONS: [(&[&str], &[&str]); 3] = [
+    (&[], &["vaekit-kernels"]),
+    (&["+simd128"], &["vaekit-kernels"]),
+    (&["+simd128", "+relaxed-simd"], &["vaekit-kernels", "vaekit-cpu"]),
+];
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
     let toolchain = Toolchain::find()?;
@@ -74,7 +78,7 @@ fn in_node(toolchain: Toolchain) -> Result<()> {
         sh::run(cargo.env("CARGO_TARGET_WASM32_WASIP1_RUNNER", &runner))
     };
     test(&[], &CORE)?;
-    KERNELS.iter().try_for_each(|features| test(features, &["vaekit-kernels"]))
+    INSTRUCTIONS.iter().try_for_each(|(features, packages)| test(features, packages))
 }
 
 /// What is in `web/tests`, with a model folder and latents that the native program made.
