@@ -16,6 +16,7 @@ use vaekit_onnx::ModelFolder;
 use crate::args::EngineArgs;
 use crate::failure::{Kind, OfKind};
 use crate::files::Sweep;
+use crate::tiles::Tiles;
 use crate::ui::Ui;
 use crate::{engine, locate, picture, platform};
 
@@ -185,6 +186,7 @@ pub fn run(
         model_bytes: folder.models().iter().map(|model| model.size).sum(),
         engine: opened.report.engine,
         precision: facts.map(|facts| facts.precision.to_string()),
+        tiles: (engine.tiles != Tiles::Never).then(|| engine.tiles.to_string()),
         weights_sha256: facts.map(|facts| facts.source.weights_sha256.clone()),
         latents: folder.config().latents.clone(),
         scaling_source: facts.map(|facts| facts.source.scaling.clone()),

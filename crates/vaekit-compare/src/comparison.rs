@@ -22,7 +22,10 @@ pub struct Variant {
     pub engine: String,
     /// What the graphs compute in.
     pub precision: Option<String>,
-    /// The hash of the weights: two variants that share it must come out equal.
+    /// The tiles that were asked for, which make a picture another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tiles: Option<String>,
+    /// The hash of the weights: two variants that share it, and their tiles, must come out equal.
     pub weights_sha256: Option<String>,
     /// Its latents.
     pub latents: LatentSpace,

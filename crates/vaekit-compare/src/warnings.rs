@@ -42,7 +42,8 @@ pub(crate) fn warnings(comparison: &Comparison, known: &[KnownScaling]) -> Vec<W
             variants[a].weights_sha256.is_some() && variants[a].weights_sha256 == variants[b].weights_sha256
         })
         .collect();
-    let differ = same_weights.iter().filter_map(|&(a, b)| {
+    let as_cut = |&&(a, b): &&(usize, usize)| variants[a].tiles == variants[b].tiles;
+    let differ = same_weights.iter().filter(as_cut).filter_map(|&(a, b)| {
         let agreement = comparison.agreement(a, b);
         let psnr = agreement.psnr.filter(|_| !agreement.is_close())?;
         Some(Warning {

@@ -14,6 +14,7 @@ pub(crate) fn variant(label: &str) -> Variant {
         model_bytes: 334_000_000,
         engine: "tract 0.23.9 on cpu".into(),
         precision: Some("fp32".into()),
+        tiles: None,
         weights_sha256: Some(format!("hash of {label}")),
         latents: LatentSpace {
             channels: 4,

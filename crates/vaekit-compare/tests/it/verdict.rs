@@ -144,4 +144,6 @@ fn the_same_weights_with_other_pictures_are_a_fault() {
     broken.variants[1].weights_sha256 = broken.variants[0].weights_sha256.clone();
     check_warning(&broken, WarningKind::SameWeightsDiffer, &["same weights", "30.0 dB", "90 of 255"]);
     check(&broken, None, &["Something is broken"], &[]);
+    broken.variants[1].tiles = Some("512".into());
+    assert!(verdict(&broken, &known()).warnings.is_empty(), "tiles are no fault");
 }
