@@ -15,6 +15,13 @@ function largest(a, b) {
   return a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0);
 }
 
+/** The pixels of a bitmap or a canvas. */
+function pixelsOf(drawable) {
+  const context = new OffscreenCanvas(drawable.width, drawable.height).getContext('2d');
+  context.drawImage(drawable, 0, 0);
+  return context.getImageData(0, 0, drawable.width, drawable.height).data;
+}
+
 /** What a promise was rejected with. */
 async function failure(promise) {
   try {

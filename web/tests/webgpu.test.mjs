@@ -69,11 +69,6 @@ describe('WebGPU', () => {
       const latents = { ...(await npy('/native/piece-latents.npy')), domain: 'raw' };
       const cropTo = { width: 61, height: 50 };
       const { image } = await vae.decode(latents, { cropTo });
-      const pixelsOf = (drawable) => {
-        const context = new OffscreenCanvas(drawable.width, drawable.height).getContext('2d');
-        context.drawImage(drawable, 0, 0);
-        return context.getImageData(0, 0, drawable.width, drawable.height).data;
-      };
       const bitmap = await vae.decode(latents, { cropTo, output: 'ImageBitmap' });
       const canvas = document.body.appendChild(document.createElement('canvas'));
       await vae.decode(latents, { cropTo, canvas });
@@ -194,11 +189,6 @@ test('a picture that goes to a bitmap or a canvas never leaves the GPU', async (
     const latents = { ...(await npy('/native/piece-latents.npy')), domain: 'raw' };
     const cropTo = { width: 61, height: 50 };
     const { image } = await vae.decode(latents, { cropTo });
-    const pixelsOf = (drawable) => {
-      const context = new OffscreenCanvas(drawable.width, drawable.height).getContext('2d');
-      context.drawImage(drawable, 0, 0);
-      return context.getImageData(0, 0, drawable.width, drawable.height).data;
-    };
     const bitmap = await vae.decode(latents, { cropTo, output: 'ImageBitmap' });
     const canvas = document.body.appendChild(document.createElement('canvas'));
     const drawn = await vae.decode(latents, { cropTo, canvas });

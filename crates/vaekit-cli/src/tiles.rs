@@ -1,12 +1,9 @@
 //! `--tiles`: when pictures are cut.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result};
 use vaekit::{TileSize, Tiling};
 
 use crate::failure::{Kind, OfKind};
-
-/// Fewest latents along a side of a tile: with less, most of it is edge.
-const LEAST: usize = 16;
 
 /// `--tiles`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,14 +63,8 @@ impl Tiles {
         let Tiles::Pixels { side, overlap } = self else {
             return Ok(if self == Tiles::Never { Tiling::Never } else { Tiling::OutOfMemory });
         };
-        let check = || -> Result<TileSize> {
-            let least = LEAST * factor;
-            ensure!(side >= least, "--tiles {side} is too small for this VAE: at least {least} pixels");
-            let overlap = overlap.unwrap_or(side / 4);
-            ensure!(overlap <= side / 2, "--tiles {side}:{overlap}: tiles can share half of themselves at most");
-            Ok(TileSize { side: side / factor, overlap: overlap.div_ceil(factor) })
-        };
-        check().map(Tiling::Always).of_kind(Kind::Usage)
+        let size = TileSize::of_pixels(side, overlap, factor).with_context(|| format!("--tiles {self}"));
+        size.map(Tiling::Always).of_kind(Kind::Usage)
     }
 }
 

@@ -24,6 +24,16 @@ pub(crate) struct Image<'a> {
     pub(crate) moments: Option<&'a Moments>,
 }
 
+impl Image<'_> {
+    /// What a normalisation sees of all of it.
+    fn groups(&self, level: Level, norm: &GroupNorm) -> Vec<GroupSums> {
+        match self.moments {
+            Some(moments) => norm.groups(moments),
+            None => norm.groups(&Moments::of(level, self.view)),
+        }
+    }
+}
+
 /// What every step needs.
 pub(crate) struct Context<'a> {
     pub(crate) level: Level,
@@ -43,15 +53,13 @@ impl Watched<'_> {
     /// What a normalisation of an image goes by.
     fn groups(&self, context: &Context<'_>, norm: usize, image: &Image<'_>) -> Vec<GroupSums> {
         let given = self.piece.given.and_then(|given| given.norms.get(norm));
-        let (level, view) = (context.level, image.view);
         let group_norm = &context.norms[norm];
-        let found = match (given, image.moments) {
-            (Some(_), _) => {
-                let [rows, columns] = self.piece.own_of([view.shape().height, view.shape().width]);
-                group_norm.groups(&Moments::of_region(level, view, rows, columns))
+        let found = match given {
+            Some(_) => {
+                let [rows, columns] = self.piece.own_of([image.view.shape().height, image.view.shape().width]);
+                group_norm.groups(&Moments::of_region(context.level, image.view, rows, columns))
             }
-            (None, Some(moments)) => group_norm.groups(moments),
-            (None, None) => group_norm.groups(&Moments::of(level, view)),
+            None => image.groups(context.level, group_norm),
         };
         let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let count = all.norms.len().max(norm + 1);
@@ -72,10 +80,9 @@ fn affine(operand: &Operand, context: &Context<'_>, image: &Image<'_>) -> Option
     match operand.affine {
         Some(Scales::Norm(norm)) => {
             let group_norm = &context.norms[norm];
-            let groups = match (context.watched, image.moments) {
-                (Some(watched), _) => watched.groups(context, norm, image),
-                (None, Some(moments)) => group_norm.groups(moments),
-                (None, None) => group_norm.groups(&Moments::of(context.level, image.view)),
+            let groups = match context.watched {
+                Some(watched) => watched.groups(context, norm, image),
+                None => image.groups(context.level, group_norm),
             };
             Some(group_norm.affine_of(&groups))
         }

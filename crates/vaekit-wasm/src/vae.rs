@@ -91,17 +91,10 @@ impl Tiles {
         match *self {
             Tiles::Auto => Ok(Tiling::OutOfMemory),
             Tiles::Never => Ok(Tiling::Never),
-            Tiles::Pixels(side) if side >= LEAST_TILE * factor => Ok(Tiling::Always(TileSize::of_side(side / factor))),
-            Tiles::Pixels(side) => {
-                let least = LEAST_TILE * factor;
-                Err(Error::new(Kind::BadInput, format!("tiles of {side} pixels are too small: at least {least}")))
-            }
+            Tiles::Pixels(side) => TileSize::of_pixels(side, None, factor).map(Tiling::Always).of_kind(Kind::BadInput),
         }
     }
 }
-
-/// Fewest latents along a side of a tile: with less, most of it is edge.
-const LEAST_TILE: usize = 16;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

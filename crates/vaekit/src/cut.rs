@@ -11,6 +11,30 @@ pub struct TileSize {
     pub overlap: usize,
 }
 
+/// Why there are no such tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TileSizeError {
+    /// Most of a tile would be edge.
+    #[error("tiles of {side} pixels are too small: at least {least}")]
+    TooSmall {
+        /// Pixels along a side.
+        side: usize,
+        /// Fewest for this VAE.
+        least: usize,
+    },
+    /// More than two tiles would overlap.
+    #[error("tiles of {side} pixels cannot share {overlap}: half of themselves at most")]
+    Overlap {
+        /// Pixels along a side.
+        side: usize,
+        /// Pixels that neighbours would share.
+        overlap: usize,
+    },
+}
+
+/// Fewest positions along a side of a tile that is asked for in pixels.
+const LEAST: usize = 16;
+
 /// Sides that are tried, one after the other, where memory is short.
 const SIDES: [usize; 6] = [192, 128, 96, 64, 48, 32];
 
@@ -18,6 +42,22 @@ impl TileSize {
     /// Tiles of this side that share a quarter with each neighbour.
     pub fn of_side(side: usize) -> Self {
         TileSize { side, overlap: side / 4 }
+    }
+
+    /// Tiles of `side` pixels that share `overlap`, a quarter if nothing is said, of a VAE with `factor` pixels a latent.
+    ///
+    /// # Errors
+    /// [`TileSizeError`] if they are too small, or share more than half of themselves.
+    pub fn of_pixels(side: usize, overlap: Option<usize>, factor: usize) -> Result<Self, TileSizeError> {
+        let least = LEAST * factor;
+        let overlap = overlap.unwrap_or(side / 4);
+        if side < least {
+            return Err(TileSizeError::TooSmall { side, least });
+        }
+        if overlap > side / 2 {
+            return Err(TileSizeError::Overlap { side, overlap });
+        }
+        Ok(TileSize { side: side / factor, overlap: overlap.div_ceil(factor) })
     }
 
     /// The sizes to try for latents of `h` by `w` that do not fit, from the largest to the smallest.

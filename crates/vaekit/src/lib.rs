@@ -18,7 +18,7 @@ mod vae;
 mod weights;
 
 pub use config::{Half, Kl, KlClass, KlHalf, Network, Tiny, TinyDecoder, TinyEncoder, VaeConfig};
-pub use cut::{Cut, Pieces, TileSize};
+pub use cut::{Cut, Pieces, TileSize, TileSizeError};
 pub use diffusers::{ConfigJsonError, DEFAULT_SCALING_FACTOR, from_config_json, to_config_json};
 pub use images::{ImageError, Images, Sample};
 pub use latent_space::{Domain, LatentError, LatentSpace, Latents, Scaling, pack, unpack};
