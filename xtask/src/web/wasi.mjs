@@ -7,6 +7,9 @@ import { WASI } from "node:wasi";
 
 // Node 20 knows relaxed SIMD by this name only; later ones have it on.
 setFlagsFromString("--experimental-wasm-relaxed-simd");
+// Optimised code calls Node's WASI directly, which may collect garbage in there and end in SIGSEGV
+// (nodejs/node#46777, open).
+setFlagsFromString("--no-turbo-fast-api-calls");
 
 const [path, ...args] = argv.slice(2);
 const wasi = new WASI({
