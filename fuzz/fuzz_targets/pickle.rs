@@ -1,8 +1,3 @@
-//! Pickles alone.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| {
-    let _ = vaekit_checkpoint::pickle::Pickle::read(&bytes.to_vec(), 0);
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| vaekit_fuzz::pickle(bytes));

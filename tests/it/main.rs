@@ -2,6 +2,7 @@
 
 mod bad;
 mod folding;
+mod fuzz;
 mod numbers;
 mod taef2;
 mod tiles;

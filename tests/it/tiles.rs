@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use ndarray::Array4;
 use tempfile::TempDir;
@@ -37,7 +38,7 @@ impl Observer for Told {
 }
 
 /// A checkpoint, converted.
-fn converted(checkpoint: &Path) -> (TempDir, ModelFolder) {
+pub(crate) fn converted(checkpoint: &Path) -> (TempDir, ModelFolder) {
     let paths = [checkpoint.to_owned()];
     let checkpoint = checkpoint::open(&paths, &CheckpointArgs::default(), false, &Ui::quiet()).unwrap();
     let temporary = tempfile::tempdir().unwrap();
@@ -48,8 +49,9 @@ fn converted(checkpoint: &Path) -> (TempDir, ModelFolder) {
     (temporary, folder)
 }
 
-/// A VAE on vaekit's CPU engine, which may hold so many bytes of images.
+/// A VAE on vaekit's CPU engine, each run of which may take so many bytes.
 fn on_cpu(folder: &ModelFolder, memory: Option<u64>) -> Vae {
+    let memory = memory.map(|bytes| -> vaekit_cpu::FreeMemory { Arc::new(move || Some(bytes)) });
     let options = vaekit_cpu::Options { memory, ..Default::default() };
     let [encoder, decoder] = Half::BOTH.map(|half| -> Option<Box<dyn Session>> {
         let session = open_cpu(&folder.model(half).unwrap().path, &options).unwrap();
@@ -82,7 +84,7 @@ fn what_does_not_fit_goes_in_tiles_that_look_the_same() {
 
     let half_of = |half, shape: [usize; 3]| {
         let session = open_cpu(&folder.model(half).unwrap().path, &Default::default()).unwrap();
-        session.unwrap_or_else(|error| panic!("{error}")).run_bytes(shape) / 2
+        session.unwrap_or_else(|error| panic!("{error}")).run_bytes(shape).unwrap() / 2
     };
     let mut tight = on_cpu(&folder, Some(half_of(Half::Encoder, [3, 512, 512])));
     let (tiled, cut) = encode(&mut tight, &photo);
@@ -116,7 +118,7 @@ fn a_gpu_goes_on_in_tiles_too() {
     let decoder: Box<dyn Session> = Box::new(open(Some(memory)));
     let (tiled, cut) = decode(&mut Vae::new(folder.config().clone(), None, Some(decoder)), &latents);
     let size = TileSize::of_side(32);
-    assert_eq!(cut, Some(Cut::new(34, 6, size)));
+    assert_eq!(cut.map(|cut| Cut { apart: None, ..cut }), Some(Cut::new(34, 6, size)));
     let mut cpu = on_cpu(&folder, None);
     cpu.set_tiling(Tiling::Always(size));
     assert_psnr("on a GPU", tiled.view(), decode(&mut cpu, &latents).0.view(), 90.0);

@@ -8,7 +8,7 @@ use crate::error::CheckpointError;
 use crate::infer::{KlShape, Shapes, TinyShape};
 use crate::layout::{self, Verdict};
 use crate::report::{FileReport, Ignored, Report};
-use crate::scaling::{Evidence, ScalingChoice, ScalingSource, choices};
+use crate::scaling::{Evidence, ScalingSource, choices};
 use crate::state_dict::StateDict;
 use crate::tensor::TensorInfo;
 use crate::vae::Options;
@@ -175,18 +175,12 @@ impl Gathered {
     ) -> Result<(Option<Scaling>, ScalingSource), CheckpointError> {
         let channels = config.latents.channels;
         let tiny = !config.has_posterior();
-        match &options.scaling {
-            Some(ScalingChoice::Preset(preset)) if preset.channels != channels => {
-                return Err(CheckpointError::ScalingChannels {
-                    given: preset.channels,
-                    files: self.names(),
-                    found: channels,
-                    choices: choices(Some(channels)),
-                });
+        if let Some(choice) = &options.scaling {
+            if let Some(given) = choice.channels().filter(|&given| given != channels) {
+                let (files, choices) = (self.names(), choices(Some(channels)));
+                return Err(CheckpointError::ScalingChannels { given, files, found: channels, choices });
             }
-            Some(ScalingChoice::Preset(preset)) => return Ok((Some(preset.scaling()), ScalingSource::Given)),
-            Some(ScalingChoice::Value(scaling)) => return Ok((Some(scaling.clone()), ScalingSource::Given)),
-            None => {}
+            return Ok((Some(choice.scaling()), ScalingSource::Given));
         }
         if self.tensors.contains_key("bn.running_mean") {
             return Ok((Some(self.statistics(channels)?), ScalingSource::Tensors));

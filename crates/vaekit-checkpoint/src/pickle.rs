@@ -278,6 +278,8 @@ struct Machine<'a> {
     marks: Vec<usize>,
     memo: HashMap<u64, Value>,
     objects: Vec<Object>,
+    /// Pairs that calls copied: the only values that cost memory without a byte of the pickle for each.
+    copied: usize,
 }
 
 type Step<T> = Result<T, PickleError>;
@@ -285,7 +287,7 @@ type Step<T> = Result<T, PickleError>;
 impl<'a> Machine<'a> {
     fn new(data: &'a dyn ReadAt, start: u64) -> Self {
         let input = Input { data, start, filled: start, buffer: Vec::new(), at: 0 };
-        Machine { input, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), objects: Vec::new() }
+        Machine { input, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), objects: Vec::new(), copied: 0 }
     }
 
     fn run(mut self) -> Step<Pickle> {
@@ -296,7 +298,7 @@ impl<'a> Machine<'a> {
                 return Ok(Pickle { objects: self.objects, root, len: self.input.position() });
             }
             self.step(opcode)?;
-            if self.stack.len() + self.objects.len() + self.memo.len() > MAX_OBJECTS {
+            if self.stack.len() + self.objects.len() + self.memo.len() + self.copied > MAX_OBJECTS {
                 return Err(PickleError::Limit { what: "objects", limit: MAX_OBJECTS as u64 });
             }
         }
@@ -569,7 +571,8 @@ impl<'a> Machine<'a> {
                     Some([key, value]) => Some((key.clone(), value.clone())),
                     _ => None,
                 });
-                let pairs = pairs.collect();
+                let pairs: Vec<_> = pairs.collect();
+                self.copied += pairs.len();
                 Ok(self.new_object(Object::Dict(pairs)))
             }
             Global::Opaque(name) => Ok(Value::Opaque(name.clone())),
@@ -593,10 +596,12 @@ impl<'a> Machine<'a> {
             (Rebuild::Untyped, _) => return None,
             _ => storage.dtype.clone()?,
         };
-        let shape: Option<Vec<usize>> =
-            self.items(size)?.iter().map(|dim| usize::try_from(dim.count()?).ok()).collect();
-        let strides: Option<Vec<u64>> = self.items(stride)?.iter().map(Value::count).collect();
-        let (shape, strides) = shape.zip(strides).filter(|(a, b)| a.len() == b.len() && a.len() <= MAX_RANK)?;
+        let (size, stride) = (self.items(size)?, self.items(stride)?);
+        if size.len() != stride.len() || size.len() > MAX_RANK {
+            return None;
+        }
+        let shape = size.iter().map(|dim| usize::try_from(dim.count()?).ok()).collect::<Option<_>>()?;
+        let strides = stride.iter().map(Value::count).collect::<Option<_>>()?;
         Some(TensorRef { storage: storage.clone(), dtype, offset: offset.count()?, shape, strides })
     }
 }
@@ -743,5 +748,15 @@ mod tests {
         check_error(b"\x80\x02i", "its pickle uses opcode 0x69 at byte 2, which torch.save never writes; refused");
         check_error(b"\x80\x02X\xff\xff\xff\x7f", "its pickle has more than 1048576 bytes in one text; refused");
         check_error(b"\x80\x02(N0", "its pickle uses opcode 0x30 at byte 4, which torch.save never writes; refused");
+    }
+    /// 40 kB that would take gigabytes: one list of pairs, made into a dict again and again.
+    #[test]
+    fn copies_of_a_long_list_are_counted() {
+        let mut bomb = b"\x80\x02ccollections\nOrderedDict\nq\0NN\x86q\x01](".to_vec();
+        bomb.extend(b"h\x01".repeat(10_000));
+        bomb.extend_from_slice(b"e\x85q\x02");
+        bomb.extend(b"h\0h\x02R".repeat(4_000));
+        bomb.push(b'.');
+        check_error(&bomb, "its pickle has more than 4194304 objects; refused");
     }
 }

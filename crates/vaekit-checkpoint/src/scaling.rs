@@ -98,6 +98,24 @@ pub struct ScalingChoiceError {
     expected: String,
 }
 
+impl ScalingChoice {
+    /// Channels of latents that it is for; `None` for any.
+    pub fn channels(&self) -> Option<usize> {
+        match self {
+            ScalingChoice::Preset(preset) => Some(preset.channels),
+            ScalingChoice::Value(_) => None,
+        }
+    }
+
+    /// The numbers.
+    pub fn scaling(&self) -> Scaling {
+        match self {
+            ScalingChoice::Preset(preset) => preset.scaling(),
+            ScalingChoice::Value(scaling) => scaling.clone(),
+        }
+    }
+}
+
 impl FromStr for ScalingChoice {
     type Err = ScalingChoiceError;
 
