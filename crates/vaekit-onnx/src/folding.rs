@@ -156,11 +156,6 @@ impl std::fmt::Display for Folding {
 }
 
 impl Folding {
-    /// Whether nothing is folded.
-    pub fn is_empty(&self) -> bool {
-        self.stream == 0 && self.conv1.is_empty()
-    }
-
     /// Folds nothing.
     pub fn none(half: Half) -> Self {
         Folding { half, stream: 0, conv1: BTreeMap::new() }

@@ -211,11 +211,17 @@ pub fn offers() -> Vec<Offer> {
 /// Installs an ONNX Runtime that has the provider into a [`home`](crate::home), in place of the one that is there.
 ///
 /// Fetched is one pinned version with the user's `pip` or `npm`, whichever is there, the smaller file first. Its sha256 is
-/// compared, the libraries are unpacked beside the installed ones, loaded once, and only then take their place.
+/// compared, the libraries are unpacked beside the installed ones, loaded once, and only then take their place. All that
+/// happens in `work`, an empty folder in `home`, which is the caller's to remove afterwards.
 ///
 /// # Errors
 /// [`InstallError`], which says what to do; nothing is changed then.
-pub fn install(provider: Provider, home: &Path, progress: &mut dyn FnMut(Step)) -> Result<Installed, InstallError> {
+pub fn install(
+    provider: Provider,
+    home: &Path,
+    work: &Path,
+    progress: &mut dyn FnMut(Step),
+) -> Result<Installed, InstallError> {
     let routes: Vec<_> = packages::packages(provider, packages::this_system()).collect();
     let first = routes.first().ok_or(InstallError::NoPackage { provider })?;
     let route = routes.iter().find_map(|package| Some((*package, package.client.find()?)));
@@ -225,14 +231,12 @@ pub fn install(provider: Provider, home: &Path, progress: &mut dyn FnMut(Step)) 
         version: first.version(),
     })?;
 
-    fs::create_dir_all(home).map_err(io_error("create", home))?;
-    let work = tempfile::Builder::new().prefix(".runtime-").tempdir_in(home).map_err(io_error("write in", home))?;
     for archive in package.archives {
         let Archive { name: package, version, bytes, .. } = *archive;
         progress(Step::Fetching { client: client.client, package, version, bytes });
-        client.fetch(archive, work.path())?;
+        client.fetch(archive, work)?;
     }
-    assemble(provider, package, home, work.path(), progress)
+    assemble(provider, package, home, work, progress)
 }
 
 /// Makes an installation of the archives that lie in `work`, a folder in `home`.

@@ -72,6 +72,14 @@ pub enum OpenError {
         /// How many it did not take.
         n: usize,
     },
+    /// No provider that was tried works on the device that was asked for.
+    #[error("nothing runs on the device {device}: {}", list(.skipped))]
+    NoDevice {
+        /// The device, as it was asked for.
+        device: String,
+        /// What was tried.
+        skipped: Vec<Skipped>,
+    },
     /// The model is not one that ONNX Runtime takes.
     #[error("{model} could not be opened on {provider}: {reason}")]
     Model {
@@ -99,6 +107,11 @@ pub struct Skipped {
     pub provider: Provider,
     /// Why.
     pub reason: String,
+}
+
+fn list(skipped: &[Skipped]) -> String {
+    let lines = skipped.iter().map(|Skipped { provider, reason }| format!("{provider}: {reason}"));
+    lines.collect::<Vec<_>>().join("; ")
 }
 
 /// How a session came to be.
@@ -204,7 +217,7 @@ fn open(runtime: &Runtime, model: Model<'_>, options: &Options) -> Result<(OrtSe
 
 type Opened = (OrtSession, BTreeMap<String, usize>);
 
-/// Opens on the first provider of this system's order that works, else on the CPU.
+/// Opens on the first provider of this system's order that works, else, unless a device was asked for, on the CPU.
 fn open_best(
     runtime: &Runtime,
     model: Model<'_>,
@@ -214,8 +227,10 @@ fn open_best(
     if let Some(opened) = open_on_gpu(runtime, model, options, skipped) {
         return Ok(opened);
     }
-    let options = Options { device: None, ..options.clone() };
-    Ok((Provider::Cpu, open_on(runtime, model, Provider::Cpu, &options)?))
+    if let Some(device) = options.device.clone() {
+        return Err(OpenError::NoDevice { device, skipped: std::mem::take(skipped) });
+    }
+    Ok((Provider::Cpu, open_on(runtime, model, Provider::Cpu, options)?))
 }
 
 /// Opens on the first provider of this system's order that works.

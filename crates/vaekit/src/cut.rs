@@ -67,7 +67,7 @@ impl TileSize {
 }
 
 /// How latents of one size are cut: into tiles of one size, in rows and columns.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Cut {
     /// Along the height.
     pub rows: Pieces,
@@ -75,6 +75,9 @@ pub struct Cut {
     pub columns: Pieces,
     /// Whether normalisations see each tile by itself, so that tones may shift from one to the next.
     pub alone: bool,
+    /// How far what the tiles were normalised by is from what they have together, in deviations, where the last run did not
+    /// bring the two close.
+    pub apart: Option<f64>,
 }
 
 /// Pieces of one length along an axis, which cover it and overlap.
@@ -89,7 +92,7 @@ pub struct Pieces {
 impl Cut {
     /// Cuts latents of `h` by `w`.
     pub fn new(h: usize, w: usize, size: TileSize) -> Self {
-        Cut { rows: Pieces::new(h, size), columns: Pieces::new(w, size), alone: false }
+        Cut { rows: Pieces::new(h, size), columns: Pieces::new(w, size), alone: false, apart: None }
     }
 
     /// How many tiles there are.
@@ -100,10 +103,16 @@ impl Cut {
 
 impl std::fmt::Display for Cut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Cut { rows, columns, alone } = self;
+        let Cut { rows, columns, alone, apart } = self;
         let (n_rows, n_columns) = (rows.starts.len(), columns.starts.len());
         write!(f, "{n_columns} by {n_rows} tiles of {} by {} latents", columns.len, rows.len)?;
-        if *alone { f.write_str(", each normalised by itself") } else { Ok(()) }
+        if *alone {
+            f.write_str(", each normalised by itself")?;
+        }
+        match apart {
+            Some(apart) => write!(f, ", whose normalisations agree to {apart:.2} deviations only"),
+            None => Ok(()),
+        }
     }
 }
 

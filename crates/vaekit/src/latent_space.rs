@@ -163,10 +163,7 @@ impl LatentSpace {
     pub fn to_domain(&self, latents: Latents, to: Domain) -> Result<Latents, LatentError> {
         self.check(&latents)?;
         let Latents { mut data, domain: from } = latents;
-        if from == to {
-            return Ok(Latents { data, domain: to });
-        }
-        let scaling = self.scaling.as_ref().ok_or(LatentError::UnknownScaling { from, to })?;
+        let Some(scaling) = self.scaling_between(from, to)? else { return Ok(Latents { data, domain: to }) };
         let is_packed = data.len_of(Axis(1)) != self.channels;
         let scales_packed = matches!(scaling, Scaling::Packed { .. });
         if scales_packed && !is_packed {
@@ -187,6 +184,17 @@ impl LatentSpace {
         let data =
             if matches!(scaling, Scaling::Packed { .. }) && to == Domain::Raw { unpack(data.view()) } else { data };
         Ok(Latents { data, domain: to })
+    }
+
+    /// What takes latents from one domain to another; `None` if they are the same.
+    ///
+    /// # Errors
+    /// [`LatentError::UnknownScaling`].
+    pub fn scaling_between(&self, from: Domain, to: Domain) -> Result<Option<&Scaling>, LatentError> {
+        if from == to {
+            return Ok(None);
+        }
+        self.scaling.as_ref().map(Some).ok_or(LatentError::UnknownScaling { from, to })
     }
 
     /// Why latents of this space are none of `other`. A scaling that is not known is no reason.

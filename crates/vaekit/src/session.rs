@@ -52,6 +52,11 @@ pub trait Session: MaybeSend + Any {
         observer: &'a mut dyn Observer,
     ) -> RunFuture<'a>;
 
+    /// Frees what it keeps to be quick at the next run, and says whether there was anything.
+    fn release(&mut self) -> bool {
+        false
+    }
+
     /// The session as one whose normalisations can be told what they see, if its graph has any and the runtime can.
     fn piecewise(&mut self) -> Option<&mut dyn Piecewise> {
         None
@@ -98,7 +103,8 @@ pub trait Observer: MaybeSend {
     /// Told before each step; [`ControlFlow::Break`] ends the run.
     fn step(&mut self, progress: Progress) -> StepFuture<'_>;
 
-    /// Told once a run turned out to go in tiles; see [`Tiling`](crate::Tiling).
+    /// Told once a run turned out to go in tiles, and again at its end if they were not normalised quite as one; see
+    /// [`Tiling`](crate::Tiling).
     fn cut(&mut self, _: &Cut) {}
 }
 

@@ -3,9 +3,10 @@
 //! Tiles overlap and are cross-faded, so that no seam shows. That alone does not make them right: a group normalisation sees
 //! the whole picture, and one that sees only a tile shifts its tones, as much as turning a grey wall green. So a session that
 //! can ([`Session::piecewise`]) runs all tiles several times: first each by itself, then each normalised by the statistics that
-//! all had together in the run before, until these agree: after five runs or so of a decoder and eight of an encoder. With
-//! vaekit's starter VAE a picture then differs from one in one piece by 48 to 56 dB, in tiles normalised alone by 21 to 27; what
-//! is left is each tile's own attention and edges. Networks without normalisations (TAESD and its like) need one run.
+//! all had together in the run before, until the two agree, or for an eighth time: decoders agree after five runs or so,
+//! encoders seldom before the last, and how far they were apart then is told. With vaekit's starter VAE a picture then differs
+//! from one in one piece by 44 to 56 dB, in tiles normalised alone by 21 to 27; what is left is each tile's own attention and
+//! edges. Networks without normalisations (TAESD and its like) need one run.
 //!
 //! diffusers and ComfyUI cross-fade with overlaps of a quarter and an eighth, and normalise each tile by itself.
 
@@ -29,8 +30,8 @@ const KEPT: f64 = 0.3;
 pub enum Tiling {
     /// Never: what does not fit is an error.
     Never,
-    /// Where one piece is out of memory: into the largest tiles that fit, if they can be normalised as one. The [`Observer`]
-    /// is told.
+    /// Where one piece is out of memory: into the largest tiles that fit, if they can be normalised as one or there is nothing
+    /// to normalise. The [`Observer`] is told.
     #[default]
     OutOfMemory,
     /// Whatever is larger than such a tile.
@@ -65,10 +66,13 @@ pub(crate) struct Job<'a> {
 }
 
 /// Runs a session in one piece, or if that may be and is too much one image at a time, and each in tiles.
+///
+/// Before that an `idle` session, the other half of the same VAE, gives up what it keeps.
 pub(crate) async fn run(
     session: &mut dyn Session,
     mut job: Job<'_>,
     tiling: Tiling,
+    idle: Option<&mut dyn Session>,
     observer: &mut dyn Observer,
 ) -> Result<(), RunError> {
     let (n, _, height, width) = job.input.dim();
@@ -83,8 +87,13 @@ pub(crate) async fn run(
             _ => one_by_one(session, job, tiling, observer).await,
         };
     }
-    let too_much = |error: &RunError| tiling == Tiling::OutOfMemory && matches!(error.failure, Failure::OutOfMemory(_));
-    let mut error = match attempt(session, job.input, job.output.view_mut(), observer).await {
+    let is_out_of_memory = |error: &RunError| matches!(error.failure, Failure::OutOfMemory(_));
+    let too_much = |error: &RunError| tiling == Tiling::OutOfMemory && is_out_of_memory(error);
+    let mut done = attempt(session, job.input, job.output.view_mut(), observer).await;
+    if done.as_ref().is_err_and(is_out_of_memory) && idle.is_some_and(|idle| idle.release()) {
+        done = attempt(session, job.input, job.output.view_mut(), observer).await;
+    }
+    let mut error = match done {
         Err(error) if too_much(&error) => error,
         done => return done,
     };
@@ -117,7 +126,7 @@ async fn one_by_one(
     let items = job.input.axis_chunks_iter(Axis(0), 1).zip(job.output.axis_chunks_iter_mut(Axis(0), 1));
     for (index, (input, output)) in (0..).zip(items) {
         let mut part = Part { observer, index, count };
-        Box::pin(run(session, Job { input, output, ..job }, tiling, &mut part)).await?;
+        Box::pin(run(session, Job { input, output, ..job }, tiling, None, &mut part)).await?;
     }
     Ok(())
 }
@@ -140,15 +149,23 @@ async fn run_tiles(
     observer: &mut dyn Observer,
 ) -> Result<(), RunError> {
     let runs = if session.piecewise().is_some() { RUNS } else { 1 };
-    let mut given: Option<Statistics> = None;
+    let (mut given, mut apart): (Option<Statistics>, _) = (None, None);
     for index in 0..runs {
         let mut part = Part { observer, index, count: runs };
         let found = run_once(session, job, cut, given.as_ref(), &mut part).await?;
-        given = match given {
-            Some(given) if given.distance(&found) <= CLOSE => break,
-            Some(given) => Some(found.mixed(&given, KEPT)),
-            None => Some(found),
-        };
+        given = Some(match given {
+            Some(given) => {
+                apart = Some(given.distance(&found)).filter(|&apart| apart > CLOSE);
+                if apart.is_none() {
+                    break;
+                }
+                found.mixed(&given, KEPT)
+            }
+            None => found,
+        });
+    }
+    if apart.is_some() {
+        observer.cut(&Cut { apart, ..cut.clone() });
     }
     Ok(())
 }
@@ -216,17 +233,22 @@ mod tests {
     use crate::session::{Engine, RunFuture};
     use proptest::prelude::*;
     use std::ops::ControlFlow;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// Makes every value a square of `scale` a side, if the input has at most `most` positions.
     struct Enlarge {
         engine: Engine,
         most: usize,
         scale: usize,
+        /// Positions that another session may keep from it.
+        kept: Arc<AtomicUsize>,
     }
 
     impl Enlarge {
         fn new(most: usize, scale: usize) -> Self {
-            Enlarge { engine: Engine { name: "enlarging", version: "1".into(), provider: "cpu".into() }, most, scale }
+            let engine = Engine { name: "enlarging", version: "1".into(), provider: "cpu".into() };
+            Enlarge { engine, most, scale, kept: Arc::default() }
         }
     }
 
@@ -243,7 +265,7 @@ mod tests {
         ) -> RunFuture<'a> {
             Box::pin(async move {
                 let (n, _, h, w) = input.dim();
-                if n * h * w > self.most {
+                if n * h * w + self.kept.load(Ordering::Relaxed) > self.most {
                     return Err(Failure::OutOfMemory(format!("{h} by {w} is too large")));
                 }
                 let _ = observer.step(Progress { done: 0, total: 10 }).await;
@@ -251,6 +273,10 @@ mod tests {
                 output.indexed_iter_mut().for_each(|((n, c, y, x), to)| *to = input[(n, c, y / scale, x / scale)]);
                 Ok(())
             })
+        }
+
+        fn release(&mut self) -> bool {
+            self.kept.swap(0, Ordering::Relaxed) > 0
         }
     }
 
@@ -278,7 +304,7 @@ mod tests {
         let mut output = Array4::from_elem((n, 2, h * scale, w * scale), f32::NAN);
         let mut told = Told::default();
         let job = Job { input: latents.view(), output: output.view_mut(), scale: [1, scale], normalises: false };
-        block_on(run(session, job, tiling, &mut told))?;
+        block_on(run(session, job, tiling, None, &mut told))?;
         for ((n, c, y, x), &value) in output.indexed_iter() {
             let expected = latents[(n, c, y / scale, x / scale)];
             assert!((value - expected).abs() <= 1e-6 * expected, "{value} for {expected} at {y}, {x} of {h} by {w}");
@@ -304,6 +330,19 @@ mod tests {
         assert_eq!(told.cuts, [Cut::new(90, 100, TileSize::of_side(64))]);
         let of_all = |tile: u64| Progress { done: 10 * tile, total: 40 };
         assert_eq!(told.steps, [0, 1, 2, 3].map(of_all));
+    }
+
+    #[test]
+    fn the_other_half_gives_up_what_it_keeps() {
+        let (mut session, mut idle) = (Enlarge::new(100, 1), Enlarge::new(100, 1));
+        idle.kept = session.kept.clone();
+        let latents = Array4::zeros((1, 2, 10, 10));
+        session.kept.store(1, Ordering::Relaxed);
+        for (idle, fits) in [(None, false), (Some(&mut idle as &mut dyn Session), true)] {
+            let mut output = latents.clone();
+            let job = Job { input: latents.view(), output: output.view_mut(), scale: [1, 1], normalises: true };
+            assert_eq!(block_on(run(&mut session, job, Tiling::Never, idle, &mut ())).is_ok(), fits);
+        }
     }
 
     #[test]

@@ -114,6 +114,7 @@ impl Vae {
     pub async fn encode_with(&mut self, images: &Images, observer: &mut dyn Observer) -> Result<Posterior, VaeError> {
         let space = &self.config.latents;
         let session = self.encoder.as_mut().ok_or(VaeError::NoHalf { half: Half::Encoder })?;
+        let idle = self.decoder.as_deref_mut();
         if images.data.is_empty() {
             return Err(VaeError::NoPixels { shape: images.data.shape().to_vec() });
         }
@@ -126,7 +127,7 @@ impl Vae {
             channels,
             normalises: normalises(&self.config, Half::Encoder),
         };
-        let moments = run(session.as_mut(), Half::Encoder, input, shape, self.tiling, observer).await?;
+        let moments = run(session.as_mut(), idle, Half::Encoder, input, shape, self.tiling, observer).await?;
         Ok(Posterior::new(moments, space.channels, space.native))
     }
 
@@ -145,10 +146,11 @@ impl Vae {
     pub async fn decode_with(&mut self, latents: Latents, observer: &mut dyn Observer) -> Result<Images, VaeError> {
         let space = &self.config.latents;
         let session = self.decoder.as_mut().ok_or(VaeError::NoHalf { half: Half::Decoder })?;
+        let idle = self.encoder.as_deref_mut();
         let input = space.to_native(latents)?;
         let normalises = normalises(&self.config, Half::Decoder);
         let shape = Shape { from: 1, to: space.downsample_factor, channels: 3, normalises };
-        let data = run(session.as_mut(), Half::Decoder, input.view(), shape, self.tiling, observer).await?;
+        let data = run(session.as_mut(), idle, Half::Decoder, input.view(), shape, self.tiling, observer).await?;
         Ok(Images { data })
     }
 }
@@ -174,6 +176,7 @@ struct Shape {
 
 async fn run(
     session: &mut dyn Session,
+    idle: Option<&mut dyn Session>,
     half: Half,
     input: ArrayView4<'_, f32>,
     Shape { from, to, channels, normalises }: Shape,
@@ -183,7 +186,7 @@ async fn run(
     let (n, _, height, width) = input.dim();
     let mut output = Array4::zeros((n, channels, height / from * to, width / from * to));
     let job = tiles::Job { input, output: output.view_mut(), scale: [from, to], normalises };
-    tiles::run(session, job, tiling, observer).await?;
+    tiles::run(session, job, tiling, idle, observer).await?;
     let count = output.iter().filter(|value| !value.is_finite()).count();
     if count > 0 {
         let input_is_finite = input.iter().all(|value| value.is_finite());

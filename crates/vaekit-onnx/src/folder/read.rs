@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use vaekit::{ConfigJsonError, Half, Network, VaeConfig, from_config_json};
+use vaekit::{ConfigJsonError, Half, Network, Scaling, VaeConfig, from_config_json};
 
 use super::files::{Disk, Files, exists};
 use super::{CONFIG, MANIFEST, MODEL, half_folder, model_entry, read_json};
@@ -243,6 +243,12 @@ impl ModelFolder {
             facts.name = Some(name.clone());
             facts.source.files.clone_from(&files);
         }
+        self
+    }
+
+    /// The same folder with a scaling, for one that does not say its own. Nothing is written.
+    pub fn scaled_by(mut self, scaling: Scaling) -> Self {
+        self.config.latents.scaling = Some(scaling);
         self
     }
 
