@@ -48,5 +48,5 @@ pub use score::{Decoded, Original, Score, ScoreError};
 pub use statistics::{Paired, holm};
 pub use table::csv;
 pub use verdict::{Verdict, verdict};
-pub use views::{Colours, views};
+pub use views::{Colours, Shown, views};
 pub use warnings::{Warning, WarningKind};

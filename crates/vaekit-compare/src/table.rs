@@ -8,7 +8,7 @@ pub fn csv(comparison: &Comparison) -> String {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     let mut write =
         |record: Vec<String>| writer.write_record(record).expect("memory takes all, and lines are equally long");
-    let fixed = ["picture", "width", "height", "variant", "engine", "precision"];
+    let fixed = ["picture", "width", "height", "variant", "vae", "weights_sha256", "engine", "precision"];
     let last = ["kl_per_value", "scaled_mean", "scaled_deviation", "encode_seconds", "decode_seconds"];
     let keys = MEASURES.iter().map(|measure| measure.key);
     write(fixed.into_iter().chain(keys).chain(last).map(str::to_owned).collect());
@@ -20,6 +20,8 @@ pub fn csv(comparison: &Comparison) -> String {
                 picture.width.to_string(),
                 picture.height.to_string(),
                 variant.label.clone(),
+                variant.vae.clone(),
+                variant.weights_sha256.clone().unwrap_or_default(),
                 variant.engine.clone(),
                 variant.precision.clone().unwrap_or_default(),
             ];

@@ -60,16 +60,18 @@ pub fn verdict(comparison: &Comparison, known: &[KnownScaling]) -> Verdict {
 }
 
 fn noise(pictures: usize) -> String {
-    if pictures < 2 {
-        return "One picture tells nothing about noise, so nobody wins here. With several, the difference between two VAEs is \
-                taken on each picture, and has to be large against how much it varies from picture to picture."
-            .into();
+    if pictures < FEWEST {
+        let few = if pictures == 1 { "One picture tells" } else { "So few pictures tell" };
+        return format!(
+            "{few} nothing about noise, so nobody wins here. With {FEWEST} or more, the difference between two VAEs is taken on \
+             each picture, and has to be large against how much it varies from picture to picture."
+        );
     }
     format!(
-        "The difference between two VAEs was taken on each of the {pictures} pictures. A lead counts where the mean of these \
-         differences is at least the measure's least difference, and further from zero than chance alone would bring it in {:.0} \
-         of 100 such comparisons (Student's t test on the paired differences, corrected after Holm for the number of VAEs). The \
-         pictures stand for others of their kind only.",
+        "The difference between two VAEs was taken on each of the {pictures} pictures, of which {FEWEST} are the fewest that can \
+         make a winner. A lead counts where the mean of these differences is at least the measure's least difference, and further \
+         from zero than chance alone would bring it in {:.0} of 100 such comparisons (Student's t test on the paired differences, \
+         corrected after Holm for the number of VAEs). The pictures stand for others of their kind only.",
         (1.0 - ALPHA) * 100.0
     )
 }
@@ -128,39 +130,35 @@ impl Teller<'_> {
             );
         }
         let Some(ranking) = self.ranking(PRIMARY.key) else { return ("Nothing could be measured.".into(), None) };
-        let best = ranking.best;
-        let score = |variant| self.shown(PRIMARY, variant);
-        if pictures == 1 {
-            let near: Vec<usize> = ranking.leads.iter().filter(|lead| !lead.matters).map(|lead| lead.over).collect();
-            let first = if near.is_empty() {
-                let against: Vec<String> = ranking
-                    .leads
-                    .iter()
-                    .map(|lead| format!("{} of {}", score(lead.over), self.comparison.quoted(lead.over)))
-                    .collect();
-                let best_name = self.comparison.quoted(best);
-                format!(
-                    "On this one picture {best_name} comes closest to the original: {} {} against {}.",
-                    PRIMARY.name,
-                    score(best),
-                    list(&against)
-                )
-            } else {
-                let tied = [&[best], &near[..]].concat();
-                format!(
-                    "On this one picture {} come equally close to the original ({} {}).",
-                    self.names(&tied),
-                    PRIMARY.name,
-                    score(best)
-                )
-            };
-            let more = "One picture cannot tell whether that holds for others: compare five or more before you choose.";
-            return (format!("{first} {more}"), None);
+        if pictures < FEWEST {
+            return (self.too_few(ranking), None);
         }
         if ranking.has_winner() {
-            return (self.won(ranking), Some(best));
+            return (self.won(ranking), Some(ranking.best));
         }
         (self.tied(ranking), None)
+    }
+
+    /// Who is ahead on fewer pictures than can make a winner.
+    fn too_few(&self, ranking: &Ranking) -> String {
+        let pictures = self.comparison.pictures.len();
+        let (on, originals, average, few) = match pictures {
+            1 => ("On this one picture".to_owned(), "the original", "", "One picture"),
+            _ => (format!("On these {pictures} pictures"), "the originals", " on average", "So few pictures"),
+        };
+        let score = |variant| self.shown(PRIMARY, variant);
+        let best = score(ranking.best);
+        let near: Vec<usize> = ranking.leads.iter().filter(|lead| !lead.matters).map(|lead| lead.over).collect();
+        let first = if near.is_empty() {
+            let of = |lead: &Lead| format!("{} of {}", score(lead.over), self.comparison.quoted(lead.over));
+            let against = list(&ranking.leads.iter().map(of).collect::<Vec<_>>());
+            let name = self.comparison.quoted(ranking.best);
+            format!("{on} {name} comes closest to {originals}: {} {best}{average} against {against}.", PRIMARY.name)
+        } else {
+            let tied = self.names(&[&[ranking.best], &near[..]].concat());
+            format!("{on} {tied} come equally close to {originals} ({} {best}{average}).", PRIMARY.name)
+        };
+        format!("{first} {few} cannot tell whether that holds for others: compare five or more before you choose.")
     }
 
     fn won(&self, ranking: &Ranking) -> String {
@@ -223,10 +221,10 @@ impl Teller<'_> {
             ("psnr", "is nearer in plain squared error, which prefers soft to wrong"),
         ];
         let first = winner.or_else(|| Some(self.ranking(PRIMARY.key)?.best));
-        let one_picture = self.comparison.pictures.len() == 1;
+        let few = self.comparison.pictures.len() < FEWEST;
         let others = WORDS.iter().filter_map(|(key, words)| {
             let (measure, ranking) = (Measure::by_key(key), self.ranking(key)?);
-            let ahead = ranking.leads.iter().all(|lead| lead.holds || one_picture && lead.matters);
+            let ahead = ranking.leads.iter().all(|lead| lead.holds || few && lead.matters);
             let first = first.filter(|&first| ahead && first != ranking.best)?;
             let (theirs, ours) = (self.shown(measure, ranking.best), self.shown(measure, first));
             let (name, first) = (self.comparison.quoted(ranking.best), self.comparison.quoted(first));

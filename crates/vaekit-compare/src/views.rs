@@ -8,10 +8,47 @@ use crate::html::{Crop, Encoded, Views};
 use crate::regions::Region;
 use crate::score::{Decoded, Original};
 
-/// Longest side of a picture that is shown whole and not reduced.
-const MAX_SIDE: usize = 1600;
-/// The same for a map of differences, which has nothing fine to see.
-const MAX_HEAT_SIDE: usize = 640;
+/// How large a picture is shown in the report. Its regions are always shown pixel by pixel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// As it is, unless it is a large one.
+    Large,
+    /// Small enough for many in one report.
+    Small,
+}
+
+/// Bytes of embedded pictures after which further ones are shown small: about six photographs through three VAEs.
+const LARGE_BYTES: usize = 96_000_000;
+/// Bytes after which further ones are not shown. As base64 they take a third more.
+const ALL_BYTES: usize = 160_000_000;
+
+impl Shown {
+    /// The next picture of a report that holds so many bytes of pictures already; `None` if that is all that a browser opens
+    /// with ease.
+    pub fn after(bytes: usize) -> Option<Self> {
+        match bytes {
+            ..LARGE_BYTES => Some(Shown::Large),
+            LARGE_BYTES..ALL_BYTES => Some(Shown::Small),
+            _ => None,
+        }
+    }
+
+    /// Longest side of a picture that is shown whole and not reduced.
+    fn max_side(self) -> usize {
+        match self {
+            Shown::Large => 1600,
+            Shown::Small => 400,
+        }
+    }
+
+    /// The same for a map of differences, which has nothing fine to see.
+    fn max_heat_side(self) -> usize {
+        match self {
+            Shown::Large => 640,
+            Shown::Small => 400,
+        }
+    }
+}
 
 /// What colours an image holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,13 +67,14 @@ pub fn views<E>(
     original: &Original,
     decoded: &[Decoded],
     regions: &[Region],
+    shown: Shown,
     encode: impl Fn(&Images, Colours) -> Result<Encoded, E>,
 ) -> Result<Views, E> {
-    let reduced = factor(original.size(), MAX_SIDE);
+    let reduced = factor(original.size(), shown.max_side());
     let whole = |images: &Images| encode(&reduce(images, reduced), Colours::Picture);
     let heat = |decoded| {
         let map = heat::map(original, decoded);
-        encode(&reduce(&map, factor(original.size(), MAX_HEAT_SIDE)), Colours::Map)
+        encode(&reduce(&map, factor(original.size(), shown.max_heat_side())), Colours::Map)
     };
     let crop = |region: &Region| {
         let cut = |images: &Images| encode(&cut(images, region), Colours::Picture);
@@ -44,6 +82,7 @@ pub fn views<E>(
         Ok(Crop { original: cut(original.images())?, decoded })
     };
     Ok(Views {
+        shown,
         reduced,
         original: whole(original.images())?,
         decoded: decoded.iter().map(|decoded| whole(decoded.images())).collect::<Result<_, E>>()?,
@@ -78,6 +117,20 @@ fn cut(images: &Images, region: &Region) -> Images {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_report_does_not_grow_without_end() {
+        // Six photographs of 4 MB through three VAEs, with maps and regions.
+        let (mut bytes, mut large, mut small) = (0, 0, 0);
+        while let Some(shown) = Shown::after(bytes) {
+            (bytes, large, small) = match shown {
+                Shown::Large => (bytes + 17_000_000, large + 1, small),
+                Shown::Small => (bytes + 1_400_000, large, small + 1),
+            };
+        }
+        assert_eq!((large, small), (6, 42));
+        assert!(bytes < 170_000_000);
+    }
 
     #[test]
     fn large_pictures_are_reduced_evenly() {

@@ -30,3 +30,8 @@ pub(crate) fn megabytes(bytes: u64) -> String {
     let megabytes = bytes as f64 / 1e6;
     format!("{megabytes:.*} MB", usize::from(megabytes < 10.0))
 }
+
+/// The first digits of a hash, as many as elsewhere in vaekit.
+pub(crate) fn short(hash: &str) -> String {
+    hash.chars().take(10).collect()
+}

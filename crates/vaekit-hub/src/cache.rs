@@ -45,15 +45,20 @@ impl Cache {
         let path = self.root.join(".locks").join(repository.folder()).join(format!("{etag}.lock"));
         create_parent(&path)?;
         let file = File::options().write(true).create(true).truncate(false).open(&path).at("open", &path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                waiting();
-                file.lock().at("lock", &path)?;
-            }
-            Err(fs::TryLockError::Error(error)) => return Err(error).at("lock", &path),
-        }
+        hold(&file, waiting).at("lock", &path)?;
         Ok(Lock(file))
+    }
+}
+
+/// Locks a file; `waiting` is called if another process has it. On a file system without locks nothing is locked and that is no
+/// error: two that fetch at once then write the same bytes, and each checks all of them.
+pub(crate) fn hold(file: &File, waiting: impl FnOnce()) -> io::Result<()> {
+    match file.try_lock() {
+        Err(fs::TryLockError::WouldBlock) => {
+            waiting();
+            file.lock()
+        }
+        Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(()),
     }
 }
 
@@ -307,6 +312,33 @@ mod tests {
             assert!(blob.exists() && pointer(COMMIT).is_file());
             assert_eq!(fs::read(pointer(OTHER)).unwrap(), b"12345");
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn where_nothing_can_be_locked_the_work_goes_on() {
+        use std::os::unix::fs::OpenOptionsExt;
+        // open(2): a file that is only a name (O_PATH) cannot be locked, as one on a mount without locks.
+        const O_PATH: i32 = 0o10_000_000;
+        let folder = tempfile::tempdir().unwrap();
+        let name = File::options().read(true).custom_flags(O_PATH).open(folder.path()).unwrap();
+        assert!(matches!(name.try_lock(), Err(fs::TryLockError::Error(_))));
+        hold(&name, || panic!("nobody has it")).unwrap();
+    }
+
+    #[test]
+    fn what_another_has_locked_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || File::create(folder.path().join("x.lock")).unwrap();
+        let (theirs, ours) = (open(), open());
+        theirs.lock().unwrap();
+        let mut waited = false;
+        hold(&ours, || {
+            waited = true;
+            theirs.unlock().unwrap();
+        })
+        .unwrap();
+        assert!(waited);
     }
 
     #[test]

@@ -58,7 +58,8 @@ pub(crate) struct Download<'a> {
 }
 
 impl Download<'_> {
-    /// Fetches the file unless its blob is there, and gives its snapshot's path and its hash.
+    /// Fetches the file unless it is there and right, and gives its snapshot's path and its hash. What is there and wrong is
+    /// replaced.
     pub(crate) fn run(
         &self,
         expected: &Expected,
@@ -81,16 +82,42 @@ impl Download<'_> {
         let blob = folder.blob(&metadata.etag);
         // Where there are no links the blob has become the snapshot's file.
         let pointer = folder.pointer(&metadata.commit, &place.path);
-        let hash = if let Some(here) = [&blob, &pointer].into_iter().find(|path| path.is_file()) {
-            let hash = hash_file(here, place, events)?;
-            self.compare_hash(&hash, expected.or_hubs(&metadata).as_ref())?;
-            hash
-        } else {
-            self.fetch(&metadata, expected, &folder.partial(&metadata.etag), &blob, events)?
+        let of_pointer = self.right_hash(&pointer, &metadata, expected, events)?;
+        let hash = match &of_pointer {
+            Some(hash) => hash.clone(),
+            None => match self.right_hash(&blob, &metadata, expected, events)? {
+                Some(hash) => hash,
+                None => self.fetch(&metadata, expected, &folder.partial(&metadata.etag), &blob, events)?,
+            },
         };
+        if of_pointer.is_none() && pointer.is_file() {
+            fs::remove_file(&pointer).at("remove", &pointer)?;
+        }
         let path = folder.point(&metadata.commit, &place.path, &metadata.etag)?;
         folder.refer(&place.revision, &metadata.commit)?;
         Ok((path, hash))
+    }
+
+    /// The hash of a file that is here, unless it is not what the hub has: a disk that was full, or a program that was killed,
+    /// may have left a part of it.
+    fn right_hash(
+        &self,
+        path: &Path,
+        metadata: &Metadata,
+        expected: &Expected,
+        events: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Option<ContentHash>, HubError> {
+        let Some(found) = fs::metadata(path).ok().filter(fs::Metadata::is_file) else { return Ok(None) };
+        let right_size = metadata.size.or(expected.size).is_none_or(|size| size == found.len());
+        if right_size {
+            let hash = hash_file(path, self.place, events)?;
+            if self.compare_hash(&hash, expected.or_hubs(metadata).as_ref()).is_ok() {
+                return Ok(Some(hash));
+            }
+        }
+        let reason = "what is here is not as it should be";
+        events(Event::Retrying { file: &self.place.path, reason, pause: Duration::ZERO });
+        Ok(None)
     }
 
     /// Whether the hub offers what is expected, before a byte is fetched.
@@ -271,7 +298,11 @@ impl Partial {
     fn keep_as(self, blob: &Path) -> Result<(), HubError> {
         self.file.sync_all().at("write", &self.path)?;
         drop(self.file);
-        fs::rename(&self.path, blob).at("rename", &self.path)
+        match fs::rename(&self.path, blob) {
+            // Where nothing can be locked, another process has fetched the same file meanwhile and renamed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && blob.is_file() => Ok(()),
+            renamed => renamed.at("rename", &self.path),
+        }
     }
 
     fn discard(self) {
@@ -322,5 +353,23 @@ impl<'a> Stubbornness<'a> {
         events(Event::Retrying { file: &self.place.path, reason: &reason, pause });
         sleep(pause);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_locks_the_first_of_two_gives_the_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, blob) = (folder.path().join("x.incomplete"), folder.path().join("x"));
+        let open = || Partial::open(&path, Some(3), &mut |_, _| {}).unwrap();
+        let (mut one, mut two) = (open(), open());
+        one.append(b"abc").unwrap();
+        two.append(b"abc").unwrap();
+        one.keep_as(&blob).unwrap();
+        two.keep_as(&blob).unwrap();
+        assert_eq!(fs::read(&blob).unwrap(), b"abc");
     }
 }

@@ -38,7 +38,8 @@ pub struct Entry {
     /// diffusers' `latents_std`, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latents_std: Option<Vec<f64>>,
-    /// Its licence as the publisher names it, or `not stated`.
+    /// Its licence as the publisher names it; `not stated` where the publisher names none, `unconfirmed` where what the
+    /// publisher says is not known here.
     pub licence: String,
     /// Whether the publisher wants the licence accepted before anything can be fetched.
     #[serde(default)]

@@ -27,7 +27,7 @@ pub enum Event<'a> {
         /// Bytes of the file, if they are known.
         total: Option<u64>,
     },
-    /// Something failed that may pass.
+    /// Something failed that may pass, or a file that is here is not the one that it should be and is fetched anew.
     Retrying {
         /// The file.
         file: &'a FilePath,
@@ -53,6 +53,9 @@ impl fmt::Display for Event<'_> {
             Event::Asking { file } => write!(f, "asking for {file}"),
             Event::Waiting { file } => write!(f, "waiting for another process that fetches {file}"),
             Event::Fetching { file, .. } => write!(f, "fetching {file}"),
+            Event::Retrying { file, reason, pause } if pause.is_zero() => {
+                write!(f, "{file}: {reason}; fetching it at once")
+            }
             Event::Retrying { file, reason, pause } => {
                 write!(f, "{file}: {reason}; trying again in {:.0} s", pause.as_secs_f64().ceil())
             }

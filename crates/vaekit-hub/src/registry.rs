@@ -152,11 +152,25 @@ impl Registry {
     }
 
     /// The VAE of a name, an alias, a repository that holds one VAE only, or the first digits of a file's sha256,
-    /// [`MIN_HASH_DIGITS`] at least, as long as they are one VAE's only.
+    /// [`MIN_HASH_DIGITS`] at least, as long as they are one VAE's only. `NAME [HASH]`, as the web UI writes it, is the VAE of
+    /// that name whose sha256 is known and begins so.
     ///
     /// # Errors
     /// [`UnknownName`], with names like it.
     pub fn find(&self, name: &str) -> Result<&Entry, UnknownName> {
+        if let Some((bare, digits)) = split_hash(name) {
+            let agrees = |entry: &&Entry| entry.weights_sha256().any(|hash| hash.as_str().starts_with(&digits));
+            let found = self.find_name(bare);
+            let unknown = |similar| UnknownName { name: name.into(), similar };
+            return match found {
+                Ok(entry) => Some(entry).filter(agrees).ok_or_else(|| unknown(vec![entry.name.clone()])),
+                Err(UnknownName { similar, .. }) => Err(unknown(similar)),
+            };
+        }
+        self.find_name(name)
+    }
+
+    fn find_name(&self, name: &str) -> Result<&Entry, UnknownName> {
         let wanted = canonical(name);
         let by = |matches: &dyn Fn(&Entry) -> bool| self.entries.iter().find(|entry| matches(entry));
         by(&|entry| canonical(&entry.name) == wanted)
@@ -195,6 +209,13 @@ impl Registry {
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
         ranked.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
     }
+}
+
+/// `NAME [HASH]` in its two parts, if it is that.
+fn split_hash(text: &str) -> Option<(&str, String)> {
+    let (name, hash) = text.trim().strip_suffix(']')?.rsplit_once(" [")?;
+    let is_hash = (MIN_HASH_DIGITS..=64).contains(&hash.len()) && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hash.then(|| (name.trim_end(), hash.to_ascii_lowercase()))
 }
 
 /// The item, if there is one and no other.
@@ -288,6 +309,21 @@ files = [{ path = "mine.safetensors" }]
         assert_eq!(found("c6a580b13a"), mse);
         assert_eq!(found("735e4c3a447a3255760d7f86845f09f937809baa529c17370d83e4c3758f3c75"), mse);
         assert!(found("735e4").is_err() && found("0000000000").is_err());
+    }
+
+    #[test]
+    fn a_name_with_a_hash_is_the_vae_with_both() {
+        let registry = Registry::builtin();
+        let found = |text: &str| registry.find(text).map(|entry| entry.name.as_str()).map_err(|error| error.similar);
+        let mse = "vae-ft-mse-840000-ema-pruned";
+        assert_eq!(found("mse [735e4c3a44]"), Ok(mse));
+        assert_eq!(found("vae-ft-mse-840000-ema-pruned.safetensors [735E4C3A44]"), Ok(mse));
+        assert_eq!(found("vae-ft-mse-840000-ema-pruned.ckpt [c6a580b13a]"), Ok(mse));
+        assert_eq!(found("mse [0123456789]"), Err(vec![mse.to_owned()]));
+        // No hash of it is known.
+        assert_eq!(found("orangemix [0123456789]"), Err(vec!["orangemix".to_owned()]));
+        assert!(found("taesdlx [735e4c3a44]").is_err_and(|similar| similar[0] == "taesdxl"));
+        assert!(found("mse [best]").is_err());
     }
 
     #[test]

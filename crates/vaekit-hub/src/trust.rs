@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{create_parent, write_atomically};
+use crate::cache::{create_parent, hold, write_atomically};
 use crate::error::{AtPath, HubError};
 use crate::hash::ContentHash;
 use crate::place::Place;
@@ -37,7 +37,7 @@ impl Trusted {
         create_parent(&self.path)?;
         let lock = self.path.with_extension("lock");
         let held = File::options().write(true).create(true).truncate(false).open(&lock).at("open", &lock)?;
-        held.lock().at("lock", &lock)?;
+        hold(&held, || {}).at("lock", &lock)?;
         let mut hashes = self.read()?;
         hashes.0.insert(place.to_string(), hash.clone());
         let text = serde_json::to_string_pretty(&hashes).expect("text and hashes are JSON");

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Kind};
+use crate::file::Stamped;
 use crate::index::Index;
 
 /// Digits of a short hash, as AUTOMATIC1111's web UI shows them.
@@ -15,7 +16,7 @@ const SHOWN: usize = 8;
 /// Likeness (Jaro-Winkler, 0 to 1) from which a name is worth suggesting.
 const LIKE: f64 = 0.85;
 
-/// No entry, or more than one.
+/// No entry, more than one, or one that has to be read first.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FindError {
     /// No entry matches.
@@ -38,6 +39,21 @@ pub enum FindError {
         /// Path, and short hash where it is known, of each.
         candidates: Vec<String>,
     },
+    /// Entries of that name may have the hash that was asked for, and their files' are not known.
+    #[error(
+        "`{query}` may be {}, whose sha256 is not known: it was not read yet, cannot be read, or was written this moment",
+        list(&paths(files))
+    )]
+    Unread {
+        /// What was asked for.
+        query: String,
+        /// The files to read before another search.
+        files: Vec<Stamped>,
+    },
+}
+
+fn paths(files: &[Stamped]) -> Vec<String> {
+    files.iter().map(|file| file.path.display().to_string()).collect()
 }
 
 /// `; did you mean ...?`, or nothing.
@@ -59,21 +75,30 @@ fn list(names: &[String]) -> String {
 /// 3. either, whatever the case;
 /// 4. the first digits of its file's sha256, [`MIN_HASH_DIGITS`] at least, as far as `index` knows it.
 ///
-/// `NAME [HASH]`, as the web UI writes it and as it is listed, is the entry with both. Copies of the same file are one VAE and
-/// the first of them is taken; that is known where `index` has their hashes.
+/// `NAME [HASH]`, as the web UI writes it, is the entry with both; its name alone is not enough. Copies of the same file are
+/// one VAE and the first of them is taken; that is known where `index` has their hashes.
 ///
 /// # Errors
-/// [`FindError`] if none is hit, or several that are not known to be copies.
+/// [`FindError`] if none is hit, several that are not known to be copies, or one whose hash has to be known.
 pub fn find<'a>(entries: &'a [Entry], query: &str, index: &Index) -> Result<&'a Entry, FindError> {
     let (name, hash) = split_hash(query);
     let name = name.replace('\\', "/");
     let hash_of = |entry: &Entry| entry.files.first().and_then(|file| index.known_sha256(file)).map(str::to_owned);
-    let hits = |rule: &dyn Fn(&Entry) -> bool| -> Vec<&'a Entry> {
-        let agrees = |entry: &Entry| match (&hash, hash_of(entry)) {
-            (Some(asked), Some(known)) => known.starts_with(asked),
-            _ => true,
-        };
-        entries.iter().filter(|entry| rule(entry) && agrees(entry)).collect()
+    // Whether it has the hash that was asked for, if any; `None` where that is not known.
+    let agrees = |entry: &Entry| {
+        let Some(asked) = &hash else { return Some(true) };
+        if entry.kind == Kind::Model {
+            return Some(false);
+        }
+        let hashes: Vec<Option<&str>> = entry.files.iter().map(|file| index.known_sha256(file)).collect();
+        let is_it = hashes.iter().flatten().any(|known| known.starts_with(asked));
+        if is_it || !hashes.contains(&None) { Some(is_it) } else { None }
+    };
+    // Of the entries that a rule names, those that have the hash, and those that may have it.
+    let hits = |rule: &dyn Fn(&Entry) -> bool| -> (Vec<&'a Entry>, Vec<&'a Entry>) {
+        let named = || entries.iter().filter(|entry| rule(entry));
+        let that = |wanted| named().filter(|entry| agrees(entry) == wanted).collect();
+        (that(Some(true)), that(None))
     };
     let lower = name.to_lowercase();
     let is_hash = is_hash(&lower);
@@ -88,8 +113,14 @@ pub fn find<'a>(entries: &'a [Entry], query: &str, index: &Index) -> Result<&'a 
             is_hash && entry.files.iter().any(|file| index.known_sha256(file).is_some_and(|h| h.starts_with(&lower)))
         },
     ];
-    let found = rules.iter().map(|rule| hits(rule)).find(|found| !found.is_empty()).unwrap_or_default();
+    let decides = |hits: &(Vec<_>, Vec<_>)| !hits.0.is_empty() || !hits.1.is_empty();
+    let (found, unread) = rules.iter().map(|rule| hits(rule)).find(decides).unwrap_or_default();
     match found.as_slice() {
+        [] if !unread.is_empty() => {
+            let files = unread.iter().flat_map(|entry| &entry.files);
+            let files = files.filter(|file| index.known_sha256(file).is_none()).cloned().collect();
+            Err(FindError::Unread { query: query.into(), files })
+        }
         [] => {
             let near = near(entries.iter().map(Entry::stem), &name);
             let is_hash = is_hash && lower.len() >= SHORT_HASH_DIGITS;

@@ -10,6 +10,8 @@ use base64::prelude::BASE64_STANDARD;
 
 pub use page::render;
 
+use crate::views::Shown;
+
 /// A picture as a file's bytes.
 #[derive(Clone, Debug)]
 pub struct Encoded {
@@ -31,6 +33,8 @@ impl Encoded {
 /// What is shown of one picture.
 #[derive(Clone, Debug)]
 pub struct Views {
+    /// How large the picture is shown.
+    pub shown: Shown,
     /// How many pixels of the picture, each way, became one of what is shown whole; 1 shows it as it is.
     pub reduced: usize,
     /// The picture.
@@ -41,6 +45,15 @@ pub struct Views {
     pub heat: Vec<Encoded>,
     /// The regions, pixel by pixel.
     pub crops: Vec<Crop>,
+}
+
+impl Views {
+    /// Bytes of all files in it.
+    pub fn bytes(&self) -> usize {
+        let of_crops = self.crops.iter().flat_map(|crop| std::iter::once(&crop.original).chain(&crop.decoded));
+        let all = std::iter::once(&self.original).chain(&self.decoded).chain(&self.heat).chain(of_crops);
+        all.map(|encoded| encoded.bytes.len()).sum()
+    }
 }
 
 /// What is shown of one region.

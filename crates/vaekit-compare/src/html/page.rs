@@ -6,16 +6,18 @@ use super::{Views, pictures, plots, tables};
 use crate::comparison::Comparison;
 use crate::measure::{Better, MEASURES};
 use crate::verdict::Verdict;
+use crate::views::Shown;
+use crate::words::list;
 
-/// The whole report. `views` are in the order of the pictures.
+/// The whole report. `views` are those of the first pictures, in their order; the others are not shown, and that is said.
 ///
 /// # Panics
-/// If there are not as many views as pictures, or not as many pictures in a view as variants.
+/// If there are more views than pictures, or not as many pictures in a view as variants.
 pub fn render(comparison: &Comparison, verdict: &Verdict, views: &[Views]) -> String {
-    assert_eq!(comparison.pictures.len(), views.len(), "each picture has its views");
+    assert!(views.len() <= comparison.pictures.len(), "each view is one of a picture");
     let n_variants = comparison.variants.len();
     assert!(views.iter().all(|view| view.decoded.len() == n_variants && view.heat.len() == n_variants));
-    let counts = format!("{}, {}", count(n_variants, "variant"), count(views.len(), "picture"));
+    let counts = format!("{}, {}", count(n_variants, "variant"), count(comparison.pictures.len(), "picture"));
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -53,6 +55,7 @@ pub fn render(comparison: &Comparison, verdict: &Verdict, views: &[Views]) -> St
                             "Drag the divider, or use the arrow keys on it. The keys 1 to 9 choose what is on the right, 0 the \
                              original; hold the space bar to see only the left."
                         }
+                        @if let Some(less) = shown_less(comparison, views) { p.hint { (less) } }
                         @for (index, (picture, view)) in comparison.pictures.iter().zip(views).enumerate() {
                             (pictures::picture(comparison, picture, view, index))
                         }
@@ -91,6 +94,19 @@ pub fn render(comparison: &Comparison, verdict: &Verdict, views: &[Views]) -> St
         }
     };
     page.into_string()
+}
+
+/// What is not shown in full, and why.
+fn shown_less(comparison: &Comparison, views: &[Views]) -> Option<String> {
+    let small = views.iter().filter(|view| view.shown == Shown::Small).count();
+    let absent = comparison.pictures.len() - views.len();
+    let large = count(views.len() - small, "picture");
+    let less = [
+        (small > 0).then(|| format!("{small} are shown smaller, their regions pixel by pixel all the same")),
+        (absent > 0).then(|| format!("{absent} are not shown, and only the plots and tables have them")),
+    ];
+    let less: Vec<String> = less.into_iter().flatten().collect();
+    (!less.is_empty()).then(|| format!("So that a browser can open this file, after {large} in full {}.", list(&less)))
 }
 
 fn method(verdict: &Verdict) -> Markup {

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use crate::comparison::{Comparison, pairs};
 use crate::measure::{Better, MEASURES, Measure};
 use crate::verdict::Verdict;
-use crate::words::{duration, list, megabytes};
+use crate::words::{duration, list, megabytes, short};
 
 /// A cell: what is read, and what is sorted by.
 struct Cell {
@@ -83,7 +83,9 @@ pub(super) fn summary(comparison: &Comparison, verdict: &Verdict) -> Markup {
             @for (variant, remarks) in comparison.variants.iter().zip(&verdict.characters) {
                 dt { (variant.label) }
                 dd {
-                    (variant.family)
+                    (variant.vae)
+                    @if let Some(hash) = &variant.weights_sha256 { " (weights " (short(hash)) ")" }
+                    ", " (variant.family)
                     ", " (megabytes(variant.model_bytes))
                     @if let Some(precision) = &variant.precision { ", " (precision) }
                     ", " (variant.engine)

@@ -2,7 +2,7 @@
 
 use vaekit::Images;
 use vaekit_compare::html::{Encoded, render};
-use vaekit_compare::{Colours, Comparison, MEASURES, Original, Region, csv, regions, verdict, views};
+use vaekit_compare::{Colours, Comparison, MEASURES, Original, Region, Shown, csv, regions, verdict, views};
 
 use crate::support::{comparison, known, trip};
 
@@ -17,13 +17,18 @@ fn encode(images: &Images, colours: Colours) -> Result<Encoded, std::convert::In
 }
 
 fn page(comparison: &Comparison) -> String {
+    page_of(comparison, &vec![Shown::Large; comparison.pictures.len()])
+}
+
+/// With views of the first pictures, so large.
+fn page_of(comparison: &Comparison, shown: &[Shown]) -> String {
     let original = Original::new(images(64, 48, |x, y| [(3 * x) as u8, (5 * y) as u8, 90])).unwrap();
     let decoded = original.compare(&images(64, 48, |x, y| [(3 * x) as u8, (5 * y) as u8, 99])).unwrap();
     let other = original.compare(&images(64, 48, |x, y| [(3 * x) as u8, (4 * y) as u8, 90])).unwrap();
     let decoded = [decoded, other];
     let region = [Region { x: 8, y: 8, width: 16, height: 16 }];
-    let views = views(&original, &decoded, &region, encode).unwrap();
-    let views: Vec<_> = comparison.pictures.iter().map(|_| views.clone()).collect();
+    let views: Vec<_> =
+        shown.iter().map(|&shown| views(&original, &decoded, &region, shown, encode).unwrap()).collect();
     render(comparison, &verdict(comparison, &known()), &views)
 }
 
@@ -43,6 +48,43 @@ fn the_page_loads_nothing_and_takes_no_markup_from_names() {
 }
 
 #[test]
+fn the_page_says_which_vae_a_variant_is() {
+    let mut comparison = comparison(&["mine", "other"], vec![vec![trip(70.0)], vec![trip(60.0)]]);
+    let variant = &mut comparison.variants[0];
+    (variant.vae, variant.weights_sha256) = ("kl-f8-anime2".into(), Some("0123456789abcdef".into()));
+    let page = page(&comparison);
+    assert!(page.contains("<dd>kl-f8-anime2 (weights 0123456789), AutoencoderKL"), "{page}");
+    let csv = csv(&comparison);
+    assert!(csv.lines().nth(1).unwrap().contains(",mine,kl-f8-anime2,0123456789abcdef,tract"), "{csv}");
+}
+
+#[test]
+fn many_pictures_are_shown_smaller_and_then_not_at_all() {
+    let trips = || (0..5).map(|_| trip(70.0)).collect();
+    let comparison = comparison(&["a", "b"], vec![trips(), trips()]);
+    let page = page_of(&comparison, &[Shown::Large, Shown::Large, Shown::Small]);
+    let words = ["2 variants, 5 pictures", "after 2 pictures in full 1 are shown smaller", "and 2 are not shown"];
+    assert!(words.iter().all(|words| page.contains(words)), "{page}");
+    assert_eq!(page.matches("<details class=\"picture\"").count(), 3);
+    assert!(page.contains("picture 4.png"), "the tables have all");
+    assert!(!page_of(&comparison, &[Shown::Large; 5]).contains("So that a browser"));
+
+    // Whole pictures and maps grow smaller, regions do not.
+    let original = Original::new(images(900, 300, |x, y| [x as u8, y as u8, 90])).unwrap();
+    let decoded = [original.compare(&images(900, 300, |x, y| [x as u8, y as u8, 99])).unwrap()];
+    let region = [Region { x: 8, y: 8, width: 96, height: 96 }];
+    let [large, small] =
+        [Shown::Large, Shown::Small].map(|shown| views(&original, &decoded, &region, shown, encode).unwrap());
+    let text = |encoded: &Encoded| String::from_utf8(encoded.bytes.clone()).unwrap();
+    assert_eq!([text(&large.original), text(&large.heat[0])], ["(300, 900) Picture", "(150, 450) Map"]);
+    assert_eq!([text(&small.decoded[0]), text(&small.heat[0])], ["(100, 300) Picture", "(100, 300) Map"]);
+    assert_eq!(text(&small.crops[0].decoded[0]), "(96, 96) Picture");
+    let lengths =
+        ["(100, 300) Picture", "(100, 300) Picture", "(100, 300) Map", "(96, 96) Picture", "(96, 96) Picture"];
+    assert_eq!(small.bytes(), lengths.map(str::len).iter().sum::<usize>());
+}
+
+#[test]
 fn csv_holds_every_number_once() {
     let comparison = comparison(&["a, \"b\"", "c"], vec![vec![trip(70.25), trip(1.0)], vec![trip(60.0), trip(2.0)]]);
     let csv = csv(&comparison);
@@ -50,7 +92,7 @@ fn csv_holds_every_number_once() {
     assert_eq!(lines.len(), 1 + 4 + 1);
     assert!(MEASURES.iter().all(|measure| lines[0].split(',').filter(|key| *key == measure.key).count() == 1));
     assert!(
-        lines[1].starts_with("picture 0.png,1000,1000,\"a, \"\"b\"\"\",tract 0.23.9 on cpu,fp32,70.25,"),
+        lines[1].starts_with("picture 0.png,1000,1000,\"a, \"\"b\"\"\",\"a, \"\"b\"\"\",\"hash of a, \"\"b\"\"\",tract 0.23.9 on cpu,fp32,70.25,"),
         "{}",
         lines[1]
     );

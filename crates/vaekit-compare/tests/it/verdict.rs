@@ -42,6 +42,19 @@ fn one_picture_is_judged_modestly() {
 }
 
 #[test]
+fn two_pictures_are_too_few_however_large_the_lead() {
+    let lead = two(&[70.0, 60.4], &[50.0, 40.0]);
+    let words = ["On these 2 pictures “a” comes closest", "65.2 on average against 45.0 of “b”", "five or more"];
+    check(&lead, None, &words, &["noise", "p = ", "No winner"]);
+    let noise = verdict(&lead, &known()).noise;
+    assert!(noise.contains("So few pictures tell") && noise.contains("With 3 or more"), "{noise}");
+    check(&two(&[70.0, 60.0], &[70.2, 60.1]), None, &["“b” and “a” come equally close", "five or more"], &["noise"]);
+    let three = two(&[70.0, 60.4, 80.1], &[50.0, 40.0, 60.0]);
+    check(&three, Some("a"), &[], &[]);
+    assert!(verdict(&three, &known()).noise.contains("3 are the fewest that can make a winner"));
+}
+
+#[test]
 fn equal_and_almost_equal_pictures() {
     let mut same = two(&[70.0, 70.0], &[70.0, 70.0]);
     let set = |comparison: &mut Comparison, agreement: Agreement| {

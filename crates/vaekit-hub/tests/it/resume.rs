@@ -1,6 +1,7 @@
 //! What breaks off and goes on.
 
 use std::fs;
+use std::path::Path;
 
 use vaekit_hub::{Event, Hub, OnChange, Patience};
 
@@ -94,6 +95,42 @@ fn a_wrong_beginning_is_fetched_again_once() {
         assert_eq!(fs::read(fake.fetch(&known()).unwrap().path).unwrap(), weights(), "{} bytes", beginning.len());
         assert!(!fake.partial().exists());
     }
+}
+
+#[test]
+fn what_is_here_and_cut_short_is_replaced() {
+    let fake = FakeHub::new();
+    let path = fake.fetch(&known()).unwrap().path;
+    let shorten = |path: &Path| fs::write(path.canonicalize().unwrap(), &weights()[..1000]).unwrap();
+    let heals = || {
+        let mut told = Vec::new();
+        let mut events = |event: Event<'_>| {
+            if let Event::Retrying { .. } = event {
+                told.push(event.to_string());
+            }
+        };
+        let fetched = fake.hub().fetch(&known(), OnChange::Refuse, &mut events).unwrap().remove(0);
+        assert_eq!((fetched.path, fetched.was_here), (path.clone(), false));
+        assert_eq!(fs::read(&path).unwrap(), weights());
+        assert!(told.iter().all(|told| told.contains("not as it should be; fetching it at once")), "{told:?}");
+        assert!(!told.is_empty());
+    };
+    shorten(&path);
+    heals();
+
+    // The blob is right, and the snapshot's file, which is no link, is not.
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, b"short").unwrap();
+    fake.cdn.requests();
+    heals();
+    assert_eq!(fake.cdn.requests().len(), 0);
+
+    // There is no blob: another program, or this one on a file system without links, has made the file of it.
+    fs::remove_file(&path).unwrap();
+    fs::remove_file(fake.blob(&sha256(&weights()))).unwrap();
+    fs::write(&path, &weights()[..5000]).unwrap();
+    heals();
+    assert!(fake.fetch(&known()).unwrap().was_here);
 }
 
 #[test]

@@ -72,13 +72,42 @@ fn hashes_and_names_with_hashes() {
     check(hash[..5].to_owned(), None);
     check(format!("{} [{}]", FILES[3], &hash[..10]), Some(FILES[3]));
     check(format!("{} [0123456789]", FILES[3]), None);
-    // Of a file that was not read nothing is known that would contradict.
-    check("Anime [0123456789]".into(), Some("Anime.pt"));
+    // A name alone is not enough: the file has to be read, and only that one.
+    let Err(FindError::Unread { files, .. }) = find(&entries, "anime [0123456789]", &index) else { panic!() };
+    assert_eq!(files, entries[0].files);
+    let hash = index.sha256(&files[0]).unwrap();
+    let check = |query: String, expected: Option<&str>| {
+        assert_eq!(find(&entries, &query, &index).ok().map(|entry| entry.name.as_str()), expected, "{query}");
+    };
+    check("anime [0123456789]".into(), None);
+    check(format!("anime [{}]", &hash[..10]), Some("Anime.pt"));
     // A word like `facade` is no reason to read every file.
     for (query, expected) in [("0123456789", true), ("facade", false)] {
         let Err(FindError::Unknown { is_hash, .. }) = find(&entries, query, &index) else { panic!() };
         assert_eq!(is_hash, expected);
     }
+}
+
+#[test]
+fn of_two_of_a_name_the_hash_decides() {
+    let place = Place::with(&["a/mse.pt", "b/mse.pt"]);
+    let entries = place.entries();
+    let mut index = Index::default();
+    let hashes: Vec<String> = entries.iter().map(|entry| index.sha256(&entry.files[0]).unwrap()).collect();
+    for (entry, hash) in entries.iter().zip(&hashes) {
+        assert_eq!(find(&entries, &format!("mse [{}]", &hash[..10]), &index), Ok(entry));
+    }
+    // What is known to be it needs no reading of others.
+    let mut index = Index::default();
+    index.sha256(&entries[1].files[0]).unwrap();
+    assert_eq!(find(&entries, &format!("mse [{}]", &hashes[1][..10]), &index), Ok(&entries[1]));
+    let error = find(&entries, &format!("mse [{}]", &hashes[0][..10]), &index).unwrap_err();
+    let FindError::Unread { files, .. } = &error else { panic!("{error}") };
+    assert_eq!(*files, entries[0].files);
+    assert!(error.to_string().contains("mse.pt`, whose sha256 is not known"), "{error}");
+    // A model folder is no file that could have the hash.
+    let place = Place::with(&["mse/vaekit.json", "mse/vae_decoder/model.onnx"]);
+    assert!(matches!(find(&place.entries(), "mse [0123456789]", &index), Err(FindError::Unknown { .. })));
 }
 
 #[test]
