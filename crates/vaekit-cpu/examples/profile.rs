@@ -29,11 +29,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let size: [usize; 3] = sides.try_into().map_err(|_| "expected C,H,W")?;
     let threads = rest.first().map(|n| n.parse()).transpose()?;
     let mut session = CpuSession::open(std::fs::File::open(model)?, &Options { threads, ..Options::default() })?;
-    let steps = session.steps(size);
+    let steps = session.steps(size)?;
     let input = Array4::from_shape_fn((1, size[0], size[1], size[2]), |(_, c, y, x)| {
         ((c * 31 + y * 17 + x * 7) % 101) as f32 / 50.0 - 1.0
     });
-    let mut output = Array4::zeros((1, session.output(size)[0], session.output(size)[1], session.output(size)[2]));
+    let [channels, height, width] = session.output(size)?;
+    let mut output = Array4::zeros((1, channels, height, width));
     let mut best = vec![Duration::MAX; steps.len()];
     let mut total = Duration::MAX;
     for _ in 0..ROUNDS {
@@ -63,6 +64,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (kind, (time, macs)) in kinds {
         println!("{:8.2} ms {:7.1} GFLOP/s  {kind}", time.as_secs_f64() * 1e3, rate(macs, time));
     }
-    println!("{:8.2} ms in all, {} MB held", total.as_secs_f64() * 1e3, session.run_bytes(size) / 1_000_000);
+    println!("{:8.2} ms in all, {} MB held", total.as_secs_f64() * 1e3, session.run_bytes(size)? / 1_000_000);
     Ok(())
 }

@@ -20,10 +20,14 @@
 
 #![forbid(unsafe_code)]
 
+mod held;
+#[cfg(test)]
+mod layers;
 mod memory;
 mod schedule;
 mod session;
 mod step;
 mod threads;
 
-pub use session::{CpuSession, OpenError, Options, StepInfo, engine};
+pub use held::held_bytes;
+pub use session::{CpuSession, FreeMemory, OpenError, Options, StepInfo, engine};

@@ -11,6 +11,17 @@ pub(crate) struct Schedule {
     pub(crate) norms: Vec<GroupNorm>,
 }
 
+impl Schedule {
+    /// Bytes of weights held.
+    pub(crate) fn bytes(&self) -> usize {
+        let of_step = |step: &Step<Kernel>| match &step.work {
+            Work::Conv { conv, .. } => conv.bytes(),
+            Work::Map { .. } | Work::Attention { .. } => 0,
+        };
+        self.network.steps.iter().map(of_step).sum()
+    }
+}
+
 /// Networks whose transformed filters take no more bytes than this keep them; others transform them at each run.
 const KEPT: usize = 64 << 20;
 

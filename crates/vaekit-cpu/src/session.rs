@@ -3,7 +3,7 @@
 use std::io::{Read, Seek};
 use std::num::NonZero;
 use std::ops::ControlFlow;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ndarray::{ArrayView3, ArrayView4, ArrayViewMut3, ArrayViewMut4, Axis};
 use vaekit::{Engine, Failure, Observer, Piece, Piecewise, Progress, RunFuture, Session, Statistics};
@@ -11,19 +11,24 @@ use vaekit_kernels::layout::{Blocks, Shape, View, pack, unpack};
 use vaekit_kernels::{Level, Moments, Workspace};
 use vaekit_onnx::ops::{Ops, OpsError};
 
+use crate::held::Held;
 use crate::memory::Memory;
 use crate::schedule::{Schedule, schedule};
 use crate::step::{Compute, Context, Image, Watched};
 use crate::threads::Threads;
 
 /// How a session runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// Threads: nothing for as many as the machine has. On wasm32 the threads of the page's pool, whatever is said here.
     pub threads: Option<NonZero<usize>>,
-    /// Most bytes of images that are held at once; nothing for as many as the system gives.
-    pub memory: Option<u64>,
+    /// How many bytes a run may take besides the weights; nothing for as many as the system gives.
+    pub memory: Option<FreeMemory>,
 }
+
+/// How many bytes may be taken, if that is known. Asked when a run of a new size is planned, after the last one's memory is
+/// freed.
+pub type FreeMemory = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
 
 /// Why a model was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +36,7 @@ pub enum OpenError {
     /// The file is no ONNX model, is damaged, or holds something that no VAE of the known families has.
     #[error(transparent)]
     Model(#[from] OpsError),
-    /// Known operations in an order that this engine has no step for.
+    /// Known operations that this engine has no step for, or whose operands do not fit each other.
     #[error("{reason}, which this engine has no step for")]
     Schedule {
         /// Which.
@@ -50,7 +55,11 @@ pub enum OpenError {
 impl OpenError {
     /// Whether the model is in order as far as can be told, and another engine may run it.
     pub fn is_unsupported(&self) -> bool {
-        matches!(self, OpenError::Schedule { .. } | OpenError::Model(OpsError::Unsupported { .. }))
+        match self {
+            OpenError::Model(error) => error.is_unsupported(),
+            OpenError::Schedule { .. } => true,
+            OpenError::Threads { .. } => false,
+        }
     }
 }
 
@@ -65,8 +74,8 @@ pub struct CpuSession {
     level: Level,
     threads: Threads,
     schedule: Schedule,
-    workspace: Workspace,
-    most: u64,
+    free: Option<FreeMemory>,
+    _held: Held,
     /// The memory of the last run, which the next one of that size uses again.
     kept: Option<Kept>,
 }
@@ -86,7 +95,14 @@ struct Kept {
     input: Shape,
     memory: Memory,
     slots: Vec<Blocks>,
+    workspace: Workspace,
+    _held: Held,
 }
+
+/// A side that every VAE halves without a rest: operands that do not fit each other then are no VAE's.
+const SIDE: usize = 4096;
+
+const NO_PLACE: &str = "a value has no place";
 
 impl CpuSession {
     /// Opens a `model.onnx`: one input `[N, C, H, W]` in f32 or f16 and one output.
@@ -98,35 +114,43 @@ impl CpuSession {
         let ops = Ops::read(model)?;
         let schedule = schedule(level, ops).map_err(|error| OpenError::Schedule { reason: error.to_string() })?;
         let threads = Threads::new(options.threads)?;
-        let workspace = Workspace::new();
-        Ok(CpuSession {
-            engine: engine(),
-            level,
-            threads,
-            schedule,
-            workspace,
-            most: options.memory.unwrap_or(u64::MAX),
-            kept: None,
-        })
+        let held = Held::new(schedule.bytes());
+        let (engine, free) = (engine(), options.memory.clone());
+        let session = CpuSession { engine, level, threads, schedule, free, _held: held, kept: None };
+        match session.plan([session.schedule.network.channels[0], SIDE, SIDE]) {
+            Err(Failure::Other(reason)) => Err(OpenError::Schedule { reason }),
+            _ => Ok(session),
+        }
     }
 
-    /// Bytes that a run on images or latents `[C, H, W]` holds besides the weights.
-    pub fn run_bytes(&self, [c, h, w]: [usize; 3]) -> u64 {
-        Memory::plan(&self.schedule.network, Shape::new(c, h, w)).bytes()
+    /// Bytes that a run on images or latents `[C, H, W]` holds besides the weights: images, and what its threads work in.
+    ///
+    /// # Errors
+    /// [`Failure`] if the network does not run on this size.
+    pub fn run_bytes(&self, size: [usize; 3]) -> Result<u64, Failure> {
+        Ok(self.plan(size)?.bytes(self.threads.count()))
     }
 
     /// The size `[C, H, W]` of the output for images or latents `[C, H, W]`.
-    pub fn output(&self, [c, h, w]: [usize; 3]) -> [usize; 3] {
-        let memory = Memory::plan(&self.schedule.network, Shape::new(c, h, w));
-        let shape = memory.places[self.schedule.network.output].map_or(Shape::new(0, 0, 0), |place| place.shape);
-        [shape.channels, shape.height, shape.width]
+    ///
+    /// # Errors
+    /// Those of [`run_bytes`](Self::run_bytes).
+    pub fn output(&self, size: [usize; 3]) -> Result<[usize; 3], Failure> {
+        let place = self.plan(size)?.places[self.schedule.network.output].ok_or(NO_PLACE)?;
+        Ok([place.shape.channels, place.shape.height, place.shape.width])
     }
 
     /// The steps of a run on images or latents `[C, H, W]`, in the order in which an [`Observer`] is asked.
-    pub fn steps(&self, [c, h, w]: [usize; 3]) -> Vec<StepInfo> {
-        let memory = Memory::plan(&self.schedule.network, Shape::new(c, h, w));
-        let steps = self.schedule.network.steps.iter().zip(memory.macs);
-        steps.map(|(step, macs)| StepInfo { name: step.name.clone(), kind: step.work.kind(), macs }).collect()
+    ///
+    /// # Errors
+    /// Those of [`run_bytes`](Self::run_bytes).
+    pub fn steps(&self, size: [usize; 3]) -> Result<Vec<StepInfo>, Failure> {
+        let steps = self.schedule.network.steps.iter().zip(self.plan(size)?.macs);
+        Ok(steps.map(|(step, macs)| StepInfo { name: step.name.clone(), kind: step.work.kind(), macs }).collect())
+    }
+
+    fn plan(&self, [c, h, w]: [usize; 3]) -> Result<Memory, Failure> {
+        Memory::plan(&self.schedule.network, Shape::new(c, h, w), self.level, self.threads.count())
     }
 
     async fn run_batch(
@@ -165,16 +189,18 @@ impl CpuSession {
         }
         // Freed before anything is asked for.
         self.kept = None;
-        let memory = Memory::plan(&self.schedule.network, input);
+        let memory = self.plan([input.channels, input.height, input.width])?;
         let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
-        let needed = memory.bytes();
-        let wanted = format!("{} MB of images would have to be held at once", megabytes(needed));
-        if needed > self.most {
-            return Err(Failure::OutOfMemory(format!("{wanted}, and {} MB can be", megabytes(self.most))));
+        let threads = self.threads.count();
+        let needed = memory.bytes(threads);
+        let wanted = format!("{} MB would have to be held at once", megabytes(needed));
+        if let Some(free) = self.free.as_ref().and_then(|ask| ask()).filter(|&free| needed > free) {
+            return Err(Failure::OutOfMemory(format!("{wanted}, and {} MB can be", megabytes(free))));
         }
         let slots: Option<Vec<Blocks>> = memory.slots.iter().map(|&blocks| Blocks::new(blocks)).collect();
-        let slots = slots.ok_or(Failure::OutOfMemory(wanted))?;
-        Ok(Kept { input, memory, slots })
+        let workspace = Workspace::new();
+        let slots = slots.filter(|_| workspace.reserve(memory.need, threads)).ok_or(Failure::OutOfMemory(wanted))?;
+        Ok(Kept { input, memory, slots, workspace, _held: Held::new(usize::try_from(needed).unwrap_or(usize::MAX)) })
     }
 
     async fn run_one(
@@ -186,10 +212,10 @@ impl CpuSession {
         observer: &mut dyn Observer,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
-        let Kept { memory, slots, .. } = kept;
-        let place = |value: usize| memory.places[value].ok_or("a value has no place");
+        let Kept { memory, slots, workspace, .. } = kept;
+        let place = |value: usize| memory.places[value].ok_or(NO_PLACE);
         let Schedule { norms, network } = &self.schedule;
-        let context = Context { level: self.level, norms, workspace: &self.workspace, watched };
+        let context = Context { level: self.level, norms, workspace, watched };
         let (first, last) = (place(0)?, place(network.output)?);
         let shape = [last.shape.channels, last.shape.height, last.shape.width];
         if output.shape() != shape {
@@ -199,13 +225,14 @@ impl CpuSession {
         let planar = planar.as_slice().ok_or("the input has no standard layout")?;
         self.threads.run(|| pack(first.shape, planar, &mut slots[first.slot][..first.shape.blocks()]));
         let mut moments: Vec<Option<Moments>> = (0..network.channels.len()).map(|_| None).collect();
-        for (step, &macs) in network.steps.iter().zip(&memory.macs) {
+        for ((step, &macs), &worked_in) in network.steps.iter().zip(&memory.macs).zip(&memory.worked_in) {
             if observer.step(*progress).await == ControlFlow::Break(()) {
                 return Err(Failure::Cancelled);
             }
             let to = place(step.output)?;
-            // The slot that is written is taken out while the others are read.
+            // What is written is taken out while the others are read.
             let mut out = std::mem::take(&mut slots[to.slot]);
+            let mut working = worked_in.map(|(slot, _)| std::mem::take(&mut slots[slot]));
             let mut sums = step.moments.then(Moments::new);
             let image = |value: usize| {
                 let Some(place) = memory.places[value] else { unreachable!("a step reads what an earlier one made") };
@@ -213,9 +240,16 @@ impl CpuSession {
                 Image { view, moments: moments[value].as_ref() }
             };
             let blocks = &mut out[..to.shape.blocks()];
-            self.threads.run(|| step.work.run(&context, image, blocks, sums.as_mut()));
+            let working_blocks = match (&mut working, worked_in) {
+                (Some(working), Some((_, len))) => &mut working[..len],
+                _ => &mut [],
+            };
+            self.threads.run(|| step.work.run(&context, image, working_blocks, blocks, sums.as_mut()));
             moments[step.output] = sums;
             slots[to.slot] = out;
+            if let (Some(working), Some((slot, _))) = (working, worked_in) {
+                slots[slot] = working;
+            }
             progress.done = progress.done.saturating_add(macs);
         }
         let planar = output.as_slice_mut().ok_or("the output has no standard layout")?;
@@ -237,6 +271,10 @@ impl Session for CpuSession {
         observer: &'a mut dyn Observer,
     ) -> RunFuture<'a> {
         Box::pin(self.run_batch(input, output, None, observer))
+    }
+
+    fn release(&mut self) -> bool {
+        self.kept.take().is_some()
     }
 
     fn piecewise(&mut self) -> Option<&mut dyn Piecewise> {

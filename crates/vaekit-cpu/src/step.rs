@@ -2,11 +2,12 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use rayon::prelude::*;
 use vaekit::{Piece, Statistics, Sums};
 use vaekit_kernels::layout::{Block, Shape, View};
 use vaekit_kernels::{
-    Affine, Conv2d, Conv3x3, Epilogue, GroupNorm, GroupSums, Io, Level, Moments, Prologue, Upsample2xConv3x3, Window,
-    Workspace, attention,
+    Affine, Conv2d, Conv3x3, Epilogue, GroupNorm, GroupSums, Io, Level, Moments, Need, Prologue, Upsample2xConv3x3,
+    Window, Workspace, attention, attention_blocks, attention_need,
 };
 use vaekit_onnx::ops::{Function, Operand, Scales, Value, Work};
 
@@ -100,14 +101,22 @@ pub(crate) trait Compute {
     /// The output's shape, for a first operand of this shape.
     fn output(&self, input: Shape) -> Shape;
 
-    /// Multiply-adds as a direct evaluation would take them; saturates.
-    fn macs(&self, input: Shape) -> u64;
+    /// Multiply-adds as a direct evaluation would take them, for operands of these shapes; saturates.
+    fn macs(&self, operands: &[Shape]) -> u64;
 
-    /// Computes; `image` gives the values that [`reads`](Work::reads) names.
+    /// What it takes from the workspace on so many threads, for a first operand of this shape.
+    fn need(&self, input: Shape, threads: usize) -> Need;
+
+    /// Blocks that it works in besides, for operands of these shapes.
+    fn works_in(&self, level: Level, operands: &[Shape]) -> usize;
+
+    /// Computes; `image` gives the values that [`reads`](Work::reads) names, `working` is as long as
+    /// [`works_in`](Self::works_in) says.
     fn run<'a>(
         &self,
         context: &Context<'_>,
         image: impl Fn(Value) -> Image<'a>,
+        working: &mut [Block],
         out: &mut [Block],
         moments: Option<&mut Moments>,
     );
@@ -135,22 +144,39 @@ impl Compute for Work<Kernel> {
         }
     }
 
-    fn macs(&self, input: Shape) -> u64 {
+    fn macs(&self, operands: &[Shape]) -> u64 {
+        let input = operands[0];
         let factors = match self {
             Work::Conv { conv, .. } => {
                 let output = conv.output(input);
                 [conv.taps(), input.channels, output.channels, output.pixels()]
             }
             Work::Map { .. } => [1, 1, input.channels, input.pixels()],
-            Work::Attention { .. } => [2, input.channels, input.pixels(), input.pixels()],
+            Work::Attention { .. } => [2, input.channels, input.pixels(), operands[1].pixels()],
         };
         factors.into_iter().fold(1, |product: u64, factor| product.saturating_mul(factor as u64))
+    }
+
+    fn need(&self, input: Shape, threads: usize) -> Need {
+        match self {
+            Work::Conv { conv, .. } => conv.need(input, threads),
+            Work::Map { .. } => Need::default(),
+            Work::Attention { .. } => attention_need(),
+        }
+    }
+
+    fn works_in(&self, level: Level, operands: &[Shape]) -> usize {
+        match self {
+            Work::Conv { .. } | Work::Map { .. } => 0,
+            Work::Attention { .. } => attention_blocks(level, operands[1]),
+        }
     }
 
     fn run<'a>(
         &self,
         context: &Context<'_>,
         image: impl Fn(Value) -> Image<'a>,
+        working: &mut [Block],
         out: &mut [Block],
         moments: Option<&mut Moments>,
     ) {
@@ -172,7 +198,7 @@ impl Compute for Work<Kernel> {
                 map(*function, x.view.shape(), residual, out);
             }
             Work::Attention { qkv, scale } => {
-                attention(level, *scale, qkv.map(|value| image(value).view), out, workspace);
+                attention(level, *scale, qkv.map(|value| image(value).view), out, working, workspace);
             }
         }
     }
@@ -188,6 +214,7 @@ fn prologue(affine: Option<&Affine>, silu: bool) -> Prologue<'_> {
 
 /// For the few places where no convolution does it; lanes past the last channel stay 0.
 fn map(function: Function, shape: Shape, residual: Option<View<'_>>, out: &mut [Block]) {
+    const PIXELS: usize = 4096;
     let apply: fn(f32) -> f32 = match function {
         Function::Identity => |x| x,
         // Keeps NaN.
@@ -196,12 +223,15 @@ fn map(function: Function, shape: Shape, residual: Option<View<'_>>, out: &mut [
     };
     for (plane, out) in out.chunks_mut(shape.pixels().max(1)).enumerate() {
         if function != Function::Identity {
-            out.iter_mut().flat_map(|block| &mut block.0).for_each(|x| *x = apply(*x));
+            let all = |blocks: &mut [Block]| blocks.iter_mut().flat_map(|b| &mut b.0).for_each(|x| *x = apply(*x));
+            out.par_chunks_mut(PIXELS).for_each(all);
         }
         if let Some(residual) = residual {
-            for (out, residual) in out.iter_mut().zip(residual.plane(plane)) {
-                out.0.iter_mut().zip(residual.0).for_each(|(out, residual)| *out += residual);
-            }
+            out.par_chunks_mut(PIXELS).zip(residual.plane(plane).par_chunks(PIXELS)).for_each(|(out, residual)| {
+                for (out, residual) in out.iter_mut().zip(residual) {
+                    out.0.iter_mut().zip(residual.0).for_each(|(out, residual)| *out += residual);
+                }
+            });
         }
     }
 }
@@ -220,6 +250,23 @@ impl Kernel {
         match self {
             Kernel::Conv3x3(_) | Kernel::Upsample2xConv3x3(_) => 9,
             Kernel::Conv2d(conv) => conv.window().size * conv.window().size,
+        }
+    }
+
+    fn need(&self, input: Shape, threads: usize) -> Need {
+        match self {
+            Kernel::Conv3x3(conv) => conv.need(input, threads),
+            Kernel::Upsample2xConv3x3(conv) => conv.need(input, threads),
+            Kernel::Conv2d(conv) => conv.need(input),
+        }
+    }
+
+    /// Bytes of weights held.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Kernel::Conv3x3(conv) => conv.bytes(),
+            Kernel::Upsample2xConv3x3(conv) => conv.bytes(),
+            Kernel::Conv2d(conv) => conv.bytes(),
         }
     }
 

@@ -24,6 +24,11 @@ impl Threads {
         Ok(Threads {})
     }
 
+    /// How many.
+    pub(crate) fn count(&self) -> usize {
+        self.run(rayon::current_num_threads)
+    }
+
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.pool.install(work)

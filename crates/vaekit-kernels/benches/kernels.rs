@@ -10,6 +10,7 @@ use divan::{Bencher, black_box};
 use vaekit_kernels::layout::{Block, Shape, View};
 use vaekit_kernels::{
     Affine, Conv2d, Conv3x3, Epilogue, Io, Level, Moments, Prologue, Upsample2xConv3x3, Window, Workspace, attention,
+    attention_blocks,
 };
 
 fn main() {
@@ -76,6 +77,12 @@ mod conv3x3 {
         bench(bencher, channels, channels, side, false);
     }
 
+    /// Few rows of tiles: with more threads than rows their points are shared out.
+    #[divan::bench(args = [(512, 4), (512, 8), (64, 4)])]
+    fn small(bencher: Bencher, (channels, side): (usize, usize)) {
+        bench(bencher, channels, channels, side, true);
+    }
+
     /// Layers that change the number of channels: (inputs, outputs, side).
     #[divan::bench(args = [(4, 512, 64), (512, 256, 256), (256, 128, 512), (128, 3, 512), (3, 128, 512), (64, 3, 512)])]
     fn widths(bencher: Bencher, (inputs, outputs, side): (usize, usize, usize)) {
@@ -134,7 +141,8 @@ fn attention_of_512_channels(bencher: Bencher, pixels: usize) {
     let (x, mut out, workspace) = (picture(shape), picture(shape), Workspace::new());
     let x = View::new(shape, &x);
     let count = ItemsCount::new(4 * 512 * pixels * pixels);
-    bencher.counter(count).bench_local(|| attention(Level::best(), 0.044, [x; 3], &mut out, &workspace));
+    let mut packed = vec![Block::ZERO; attention_blocks(Level::best(), shape)];
+    bencher.counter(count).bench_local(|| attention(Level::best(), 0.044, [x; 3], &mut out, &mut packed, &workspace));
 }
 
 /// One pass over 128 channels of 512 by 512; items are values.

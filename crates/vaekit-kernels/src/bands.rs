@@ -1,5 +1,7 @@
 //! A picture's planes cut into bands of rows, for threads to write side by side.
 
+use std::ops::Range;
+
 use crate::layout::{Block, Shape};
 use crate::norm::{Moments, Partial};
 
@@ -10,6 +12,21 @@ pub(crate) struct Band<'a> {
     pub(crate) planes: Vec<&'a mut [Block]>,
     /// For each plane the band's parts; empty where no moments are asked for.
     pub(crate) partials: Vec<&'a mut [Partial]>,
+}
+
+impl Band<'_> {
+    /// Some of its rows, which are `width` pixels long, and some of the parts of its moments; ranges may end past the band.
+    pub(crate) fn part(&mut self, rows: Range<usize>, width: usize, parts: Range<usize>) -> Band<'_> {
+        let planes = self.planes.iter_mut().map(|plane| {
+            let end = plane.len().min(rows.end * width);
+            &mut plane[rows.start * width..end]
+        });
+        let partials = self.partials.iter_mut().map(|partials| {
+            let end = partials.len().min(parts.end);
+            &mut partials[parts.start..end]
+        });
+        Band { row: self.row + rows.start, planes: planes.collect(), partials: partials.collect() }
+    }
 }
 
 /// Cuts `out` into bands of `rows` rows, and moments into `parts` parts for each plane of a band.

@@ -64,12 +64,19 @@ impl Deref for Blocks {
     type Target = [Block];
 
     fn deref(&self) -> &[Block] {
+        // Of no floats there is none on a block's alignment.
+        if self.len == 0 {
+            return &[];
+        }
         bytemuck::cast_slice(&self.floats[self.start..][..self.len * LANES])
     }
 }
 
 impl DerefMut for Blocks {
     fn deref_mut(&mut self) -> &mut [Block] {
+        if self.len == 0 {
+            return &mut [];
+        }
         bytemuck::cast_slice_mut(&mut self.floats[self.start..][..self.len * LANES])
     }
 }
@@ -142,6 +149,9 @@ impl<'a> View<'a> {
     }
 }
 
+/// Pixels that a thread packs or unpacks at a time, of all channels of a plane: an image of three has one plane.
+const PIXELS: usize = 4096;
+
 /// Packs `planar`, `[channels, height, width]` in row order, into blocks.
 ///
 /// # Panics
@@ -155,12 +165,14 @@ pub fn pack(shape: Shape, planar: &[f32], out: &mut [Block]) {
     }
     let planes = out.par_chunks_mut(pixels).zip(planar.par_chunks(LANES * pixels));
     planes.for_each(|(plane, channels)| {
-        for (i, block) in plane.iter_mut().enumerate() {
-            *block = Block::ZERO;
-            for (lane, channel) in block.0.iter_mut().zip(channels.chunks_exact(pixels)) {
-                *lane = channel[i];
+        plane.par_chunks_mut(PIXELS).enumerate().for_each(|(range, blocks)| {
+            for (i, block) in (range * PIXELS..).zip(blocks) {
+                *block = Block::ZERO;
+                for (lane, channel) in block.0.iter_mut().zip(channels.chunks_exact(pixels)) {
+                    *lane = channel[i];
+                }
             }
-        }
+        });
     });
 }
 
@@ -175,10 +187,17 @@ pub fn unpack(view: View<'_>, planar: &mut [f32]) {
     if pixels == 0 {
         return;
     }
-    planar.par_chunks_mut(pixels).enumerate().for_each(|(c, channel)| {
-        for (value, block) in channel.iter_mut().zip(view.plane(c / LANES)) {
-            *value = block.0[c % LANES];
+    planar.par_chunks_mut(LANES * pixels).enumerate().for_each(|(plane, channels)| {
+        let mut ranges: Vec<Vec<&mut [f32]>> = Vec::new();
+        ranges.resize_with(pixels.div_ceil(PIXELS), Vec::new);
+        for channel in channels.chunks_mut(pixels) {
+            ranges.iter_mut().zip(channel.chunks_mut(PIXELS)).for_each(|(range, values)| range.push(values));
         }
+        ranges.into_par_iter().zip(view.plane(plane).par_chunks(PIXELS)).for_each(|(mut channels, blocks)| {
+            for (i, block) in blocks.iter().enumerate() {
+                channels.iter_mut().zip(block.0).for_each(|(channel, value)| channel[i] = value);
+            }
+        });
     });
 }
 
@@ -190,4 +209,36 @@ pub(crate) fn pack_vector(values: &[f32]) -> Vec<Block> {
         block
     };
     values.chunks(LANES).map(block).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_blocks_are_an_empty_slice() {
+        for mut blocks in [Blocks::default(), Blocks::new(0).expect("nothing is always there")] {
+            assert!(blocks.is_empty() && blocks.iter_mut().next().is_none());
+        }
+        assert_eq!(Blocks::new(3).expect("three blocks")[..], [Block::ZERO; 3]);
+    }
+
+    #[test]
+    fn packing_and_unpacking_are_inverse() {
+        for (channels, height, width) in [(1, 1, 1), (3, 71, 119), (16, 5, 3), (35, 64, 65), (4, 0, 9)] {
+            let shape = Shape::new(channels, height, width);
+            let planar: Vec<f32> = (0..channels * shape.pixels()).map(|i| i as f32).collect();
+            let mut packed = vec![Block([f32::NAN; LANES]); shape.blocks()];
+            pack(shape, &planar, &mut packed);
+            for (i, block) in packed.iter().enumerate() {
+                let (plane, pixel) = (i / shape.pixels(), i % shape.pixels());
+                let channel = |lane| (plane * LANES + lane < channels).then_some(plane * LANES + lane);
+                let value = |lane| channel(lane).map_or(0.0, |c| planar[c * shape.pixels() + pixel]);
+                assert_eq!(block.0, std::array::from_fn(value), "{shape:?} {i}");
+            }
+            let mut unpacked = vec![f32::NAN; planar.len()];
+            unpack(View::new(shape, &packed), &mut unpacked);
+            assert_eq!(unpacked, planar, "{shape:?}");
+        }
+    }
 }

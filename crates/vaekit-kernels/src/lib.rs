@@ -63,8 +63,9 @@
 //! Results are the same, to the bit, for any number of threads, but not at different [`Level`]s.
 //!
 //! # Threads and memory
-//! Work is shared out by rayon, in the caller's pool. A [`Workspace`] keeps up to 20 MB for each thread, whatever the
-//! picture's size, and the filters of the largest layer that are transformed at each run.
+//! Work is shared out by rayon, in the caller's pool. A [`Workspace`] keeps 19 MB for each thread where a 3x3 convolution
+//! has 512 channels, less for fewer, whatever the picture's size, and the largest layer's filters where they are
+//! transformed at each run: 38 MB for 512 by 512 channels. [`Need`] tells before a run, [`Workspace::reserve`] takes it.
 //!
 //! # Limits
 //! Lengths and shapes that do not fit are a caller's error and panic; sides may be anything, 0 included. The scalar
@@ -85,11 +86,11 @@ mod stage;
 mod winograd;
 mod workspace;
 
-pub use attention::attention;
+pub use attention::{attention, attention_blocks, attention_need};
 pub use direct::{Conv2d, Window};
 pub use finish::Epilogue;
 pub use io::Io;
 pub use norm::{Affine, GroupNorm, GroupSums, Moments, Prologue};
 pub use simd::Level;
 pub use winograd::{Conv3x3, Upsample2xConv3x3};
-pub use workspace::Workspace;
+pub use workspace::{Need, Workspace};

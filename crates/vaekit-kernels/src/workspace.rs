@@ -7,8 +7,9 @@ use crate::layout::Block;
 
 /// Scratch memory, one for a session.
 ///
-/// It holds, for each thread that ever worked at once, the few megabytes that a kernel asks for at its largest layer,
-/// whatever the size of the picture, and the transformed filters of the largest layer that does not keep its own.
+/// It holds, for each thread that ever worked at once, what a kernel asks for at its largest layer (19 MB for a 3x3
+/// convolution of 512 channels, less for fewer), whatever the size of the picture, and the transformed filters of the
+/// largest layer that does not keep its own. [`Need`] says how much that is before anything runs.
 #[derive(Default)]
 pub struct Workspace {
     scratches: Pool<Scratch>,
@@ -29,6 +30,21 @@ impl Workspace {
         blocks * size_of::<Block>()
     }
 
+    /// Grows to what kernels need on so many threads, so that they ask for nothing while they run; false if there is not so
+    /// much memory.
+    pub fn reserve(&self, need: Need, threads: usize) -> bool {
+        let mut scratches = self.scratches.lock();
+        let count = scratches.len().max(threads);
+        scratches.resize_with(count, Scratch::default);
+        let grow = |buffer: &mut Vec<Block>, len: usize| {
+            buffer.clear();
+            buffer.try_reserve_exact(len).is_ok()
+        };
+        scratches.iter_mut().all(|Scratch { staged, left, products }| {
+            grow(staged, need.staged) && grow(left, need.left) && grow(products, need.products)
+        }) && grow(&mut self.filters.lend(), need.filters)
+    }
+
     /// One thread's memory.
     pub(crate) fn scratch(&self) -> Loan<'_, Scratch> {
         self.scratches.lend()
@@ -37,6 +53,36 @@ impl Workspace {
     /// Memory for filters that are transformed at every run.
     pub(crate) fn filters(&self) -> Loan<'_, Vec<Block>> {
         self.filters.lend()
+    }
+}
+
+/// What kernels take from a [`Workspace`], in blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Need {
+    /// Of each thread.
+    pub(crate) staged: usize,
+    pub(crate) left: usize,
+    pub(crate) products: usize,
+    /// Of all threads together.
+    pub(crate) filters: usize,
+}
+
+impl Need {
+    /// What two kernels take that run one after the other.
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            staged: self.staged.max(other.staged),
+            left: self.left.max(other.left),
+            products: self.products.max(other.products),
+            filters: self.filters.max(other.filters),
+        }
+    }
+
+    /// Bytes on so many threads; saturates.
+    pub fn bytes(self, threads: usize) -> u64 {
+        let of_thread = [self.staged, self.left, self.products].into_iter().fold(0, usize::saturating_add);
+        let blocks = (of_thread as u64).saturating_mul(threads as u64).saturating_add(self.filters as u64);
+        blocks.saturating_mul(size_of::<Block>() as u64)
     }
 }
 
@@ -53,6 +99,7 @@ pub(crate) struct Scratch {
 /// The first `len` blocks of `buffer`, which grows if it must; what they hold is unspecified.
 pub(crate) fn sized(buffer: &mut Vec<Block>, len: usize) -> &mut [Block] {
     if buffer.len() < len {
+        buffer.reserve_exact(len - buffer.len());
         buffer.resize(len, Block::ZERO);
     }
     &mut buffer[..len]

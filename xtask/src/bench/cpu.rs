@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// Only this, as VAE:HALF:SIDE; may be given several times [default: the four of the README]
     #[arg(long, value_name = "WORK")]
     only: Vec<Work>,
-    /// Measure tract too, which takes minutes for the large ones
+    /// Measure tract on large VAEs too, which takes minutes
     #[arg(long)]
     tract: bool,
 }
@@ -32,11 +32,13 @@ const WORK: [Work; 4] = [
     Work { vae: Shape::Sd1, half: Half::Decoder, side: 1024 },
 ];
 
+const ENGINES: [Engine; 3] = [Engine::BareOrt, Engine::Cpu, Engine::Tract];
+
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
-    let engines = [Engine::BareOrt, Engine::Cpu, Engine::Tract];
+    let with_tract = |work: Work| args.tract || work.vae == Shape::Taesd;
     let turns = Turns {
         works: if args.only.is_empty() { &WORK } else { &args.only },
-        engines: &engines[..if args.tract { 3 } else { 2 }],
+        engines: &|work| if with_tract(work) { &ENGINES } else { &ENGINES[..2] },
         rounds: args.rounds,
         threads: args.threads,
         software: false,

@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
     let works = if args.software { &SOFTWARE_WORK } else { &WORK };
     let turns = Turns {
         works: if args.only.is_empty() { works } else { &args.only },
-        engines: &[Engine::OrtWebGpu, Engine::Wgpu],
+        engines: &|_| &[Engine::OrtWebGpu, Engine::Wgpu],
         rounds: args.rounds,
         threads: 1,
         software: args.software,

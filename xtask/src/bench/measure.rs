@@ -83,7 +83,8 @@ impl std::fmt::Display for Engine {
         f.write_str(match self {
             Engine::BareOrt => "bare ONNX Runtime",
             Engine::Cpu => "vaekit-cpu",
-            Engine::Tract => "tract",
+            // As vaekit-tract sets it, see there.
+            Engine::Tract => "tract, its direct convolution off",
             Engine::OrtWebGpu => "ONNX Runtime's WebGPU",
             Engine::Wgpu => "vaekit-wgpu",
         })
@@ -156,7 +157,7 @@ fn measure(job: &Job) -> Result<Measurement> {
             let shape: Vec<i64> = input.shape().iter().map(|&side| side as i64).collect();
             let values = input.as_slice().context("standard layout")?;
             let opened = begin.elapsed().as_secs_f64();
-            time(begin, opened, || {
+            time(format!("ONNX Runtime {}", runtime.library().version), begin, opened, || {
                 let input = ort::value::TensorRef::from_array_view((shape.clone(), values))?;
                 let outputs = session.run(ort::inputs![input])?;
                 let (_, image) = outputs[0].try_extract_tensor::<f32>()?;
@@ -167,7 +168,7 @@ fn measure(job: &Job) -> Result<Measurement> {
         Engine::Cpu => {
             let mut session = open_cpu(model, &vaekit_cpu::Options { threads, ..Default::default() })??;
             let mut measured = time_session(begin, &mut session, &input, output)?;
-            let steps = session.steps(size(&input));
+            let steps = session.steps(size(&input)).context("planning")?;
             let run = |clock: &mut dyn Observer| {
                 let mut output = Array4::zeros(output);
                 block_on(session.run(input.view(), output.view_mut(), clock)).context("running")
@@ -207,11 +208,12 @@ fn time_session(
 ) -> Result<Measurement> {
     let opened = begin.elapsed().as_secs_f64();
     let mut output = Array4::zeros(output);
-    time(begin, opened, || block_on(session.run(input.view(), output.view_mut(), &mut ())).context("running"))
+    let engine = session.engine().to_string();
+    time(engine, begin, opened, || block_on(session.run(input.view(), output.view_mut(), &mut ())).context("running"))
 }
 
 /// Times a first run, from `begin` on, and the next ones.
-fn time(begin: Instant, open_seconds: f64, mut run: impl FnMut() -> Result<()>) -> Result<Measurement> {
+fn time(engine: String, begin: Instant, open_seconds: f64, mut run: impl FnMut() -> Result<()>) -> Result<Measurement> {
     run()?;
     let first_seconds = begin.elapsed().as_secs_f64();
     let mut seconds = Vec::new();
@@ -221,7 +223,8 @@ fn time(begin: Instant, open_seconds: f64, mut run: impl FnMut() -> Result<()>) 
         seconds.push(begin.elapsed().as_secs_f64());
     }
     let peak_memory_bytes = peak_memory();
-    Ok(Measurement { open_seconds, first_seconds, seconds, peak_memory_bytes, profile: Vec::new(), peak_flops: None })
+    let (profile, peak_flops) = (Vec::new(), None);
+    Ok(Measurement { engine, open_seconds, first_seconds, seconds, peak_memory_bytes, profile, peak_flops })
 }
 
 fn this_program() -> Result<Command> {

@@ -1,8 +1,10 @@
 //! What the native benchmarks found, as a table and as JSON.
 
 use std::fmt;
+use std::process::Command;
 
 use serde::{Deserialize, Serialize};
+use vaekit_kernels::Level;
 
 use super::measure::{Engine, Work};
 use super::profile::Kind;
@@ -14,6 +16,8 @@ pub(crate) const RUNS: usize = 2;
 /// What a process measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Measurement {
+    /// What ran, with its version.
+    pub(crate) engine: String,
     pub(crate) open_seconds: f64,
     /// From nothing to the end of the first run.
     pub(crate) first_seconds: f64,
@@ -28,6 +32,8 @@ pub(crate) struct Measurement {
 #[derive(Serialize)]
 pub(crate) struct Report {
     machine: String,
+    /// What was built, by what, and what it is for.
+    build: String,
     threads: usize,
     rounds: usize,
     pub(crate) conversions: Vec<Conversion>,
@@ -48,19 +54,57 @@ struct Row {
     #[serde(flatten)]
     work: Work,
     engine: Engine,
+    /// Of all runs that were timed.
+    spread: Spread,
     measurements: Vec<Measurement>,
+}
+
+/// Seconds of several runs.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) least: f64,
+    pub(crate) most: f64,
+}
+
+impl Spread {
+    pub(crate) fn of(seconds: &[f64]) -> Self {
+        let least = seconds.iter().copied().fold(f64::MAX, f64::min);
+        Spread { median: median(seconds), least, most: seconds.iter().copied().fold(0.0, f64::max) }
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Spread { median, least, most } = self;
+        write!(f, "{median:.3} s | {least:.3} to {most:.3} s")
+    }
 }
 
 impl Report {
     pub(crate) fn new(rounds: usize, threads: usize) -> Self {
-        Report { machine: machine(), threads, rounds, conversions: Vec::new(), results: Vec::new() }
+        Report { machine: machine(), build: build(), threads, rounds, conversions: Vec::new(), results: Vec::new() }
     }
 
     pub(crate) fn add(&mut self, work: Work, engine: Engine, measurement: Measurement) {
-        match self.results.iter_mut().find(|row| (row.work, row.engine) == (work, engine)) {
-            Some(row) => row.measurements.push(measurement),
-            None => self.results.push(Row { work, engine, measurements: vec![measurement] }),
+        let at = self.results.iter().position(|row| (row.work, row.engine) == (work, engine)).unwrap_or_else(|| {
+            self.results.push(Row { work, engine, spread: Spread::of(&[]), measurements: Vec::new() });
+            self.results.len() - 1
+        });
+        let row = &mut self.results[at];
+        row.measurements.push(measurement);
+        row.spread = Spread::of(&row.seconds());
+    }
+
+    /// The engines that ran, each once.
+    fn engines(&self) -> Vec<&str> {
+        let mut engines: Vec<&str> = Vec::new();
+        for engine in self.results.iter().flat_map(|row| &row.measurements).map(|one| one.engine.as_str()) {
+            if !engines.contains(&engine) {
+                engines.push(engine);
+            }
         }
+        engines
     }
 }
 
@@ -80,7 +124,8 @@ impl Row {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}; {} threads, {} rounds of {RUNS} runs\n", self.machine, self.threads, self.rounds)?;
+        writeln!(f, "{}; {} threads, {} rounds of {RUNS} runs", self.machine, self.threads, self.rounds)?;
+        writeln!(f, "{}; {}\n", self.build, self.engines().join(", "))?;
         writeln!(f, "| conversion | checkpoint | time | peak memory |\n| --- | --- | --- | --- |")?;
         for Conversion { vae, checkpoint_bytes, seconds, peak_memory_bytes } in &self.conversions {
             let peak = megabytes(*peak_memory_bytes);
@@ -89,20 +134,12 @@ impl fmt::Display for Report {
         writeln!(f, "\n| work | engine | median | spread | ratio | load to first picture | peak memory |")?;
         writeln!(f, "| --- | --- | --- | --- | --- | --- | --- |")?;
         for row in &self.results {
-            let (seconds, first) = (row.seconds(), row.median_of(|one| one.first_seconds));
-            let least = seconds.iter().copied().fold(f64::MAX, f64::min);
-            let most = seconds.iter().copied().fold(0.0, f64::max);
+            let first = row.median_of(|one| one.first_seconds);
             // The peer comes first.
             let peer = self.results.iter().find(|other| other.work == row.work);
-            let ratio = peer.map_or(f64::NAN, |peer| median(&seconds) / median(&peer.seconds()));
-            writeln!(
-                f,
-                "| {} | {} | {:.3} s | {least:.3} to {most:.3} s | {ratio:.2} | {first:.3} s | {} |",
-                row.work,
-                row.engine,
-                median(&seconds),
-                megabytes(row.peak())
-            )?;
+            let ratio = peer.map_or(f64::NAN, |peer| row.spread.median / peer.spread.median);
+            let (Row { work, engine, spread, .. }, peak) = (row, megabytes(row.peak()));
+            writeln!(f, "| {work} | {engine} | {spread} | {ratio:.2} | {first:.3} s | {peak} |")?;
         }
         for row in &self.results {
             let Some(Measurement { profile, peak_flops, .. }) = row.measurements.last() else { continue };
@@ -136,6 +173,14 @@ pub(crate) fn median(values: &[f64]) -> f64 {
 
 pub(crate) fn megabytes(bytes: Option<u64>) -> String {
     bytes.map_or_else(|| "unknown".into(), |bytes| format!("{} MB", bytes / 1_000_000))
+}
+
+/// vaekit's version, the compiler's, and the instructions that its kernels use here.
+fn build() -> String {
+    let rustc =
+        Command::new("rustc").arg("--version").output().ok().and_then(|output| String::from_utf8(output.stdout).ok());
+    let rustc = rustc.as_deref().map_or("an unknown rustc", str::trim);
+    format!("vaekit {} by {rustc}, {} instructions", env!("CARGO_PKG_VERSION"), Level::best().name())
 }
 
 /// Processor, cores, system.

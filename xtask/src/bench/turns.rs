@@ -12,8 +12,8 @@ use crate::sh;
 /// What is measured, on what.
 pub(crate) struct Turns<'a> {
     pub(crate) works: &'a [Work],
-    /// The first is the peer that the others are compared with.
-    pub(crate) engines: &'a [Engine],
+    /// For each work; the first is the peer that the others are compared with.
+    pub(crate) engines: &'a dyn Fn(Work) -> &'static [Engine],
     pub(crate) rounds: usize,
     /// Of a CPU engine.
     pub(crate) threads: usize,
@@ -34,7 +34,7 @@ impl Turns<'_> {
                 report.conversions.push(convert(work.vae, &checkpoint, &converted)?);
             }
             for round in 0..self.rounds {
-                for &engine in self.engines {
+                for &engine in (self.engines)(work) {
                     ui.note(format_args!("{work}, round {}: {engine}", round + 1));
                     let (threads, software) = (self.threads, self.software);
                     let job = Job { engine, work, folder: converted.clone(), threads, software };

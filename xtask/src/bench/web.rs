@@ -13,7 +13,7 @@ use vaekit_cli::ui::Ui;
 
 use super::measure::converted;
 use super::random_vae::Shape;
-use super::report::{machine, median, megabytes};
+use super::report::{Spread, machine, median, megabytes};
 use crate::{sh, web};
 
 /// Options of the benchmark.
@@ -106,6 +106,8 @@ struct Row {
     work: Work,
     on: On,
     engine: Engine,
+    /// Of all runs that were timed.
+    spread: Spread,
     measurements: Vec<Measurement>,
 }
 
@@ -135,13 +137,14 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
     let all = on_threads.filter(|_| !only_gpu).chain(gpu_works.iter().map(|&work| (work, gpu)));
     for (work, on) in all {
         let model = converted(work.vae, ui)?;
-        let row = |engine| Row { work, on, engine, measurements: Vec::new() };
+        let row = |engine| Row { work, on, engine, spread: Spread::of(&[]), measurements: Vec::new() };
         let mut rows = [row(Engine::OnnxRuntime), row(Engine::Vaekit)];
         for round in 0..args.rounds {
             for row in &mut rows {
                 let Work { vae, side } = work;
                 ui.note(format_args!("{vae} {side}, {on}, round {}: {}", round + 1, row.engine));
                 row.measurements.push(measure(row, &model, &ort, args.runs)?);
+                row.spread = Spread::of(&row.seconds());
             }
         }
         report.results.extend(rows);
@@ -197,18 +200,14 @@ impl std::fmt::Display for Report {
         write!(f, "| --- | --- | --- | --- | --- | --- | --- | --- | --- |")?;
         for pair in self.results.chunks(2) {
             for row in pair {
-                let Row { work: Work { vae, side }, on, engine, measurements } = row;
-                let (seconds, peer) = (row.seconds(), median(&pair[0].seconds()));
-                let least = seconds.iter().copied().fold(f64::MAX, f64::min);
-                let most = seconds.iter().copied().fold(0.0, f64::max);
+                let Row { work: Work { vae, side }, on, engine, spread, measurements } = row;
+                let ratio = spread.median / pair[0].spread.median;
                 let first = median(&measurements.iter().map(|one| one.first_seconds).collect::<Vec<_>>());
                 let peak = megabytes(measurements.iter().filter_map(|one| one.peak_memory_bytes).max());
                 let code = measurements.first().map_or(0, |one| one.brotli_bytes.div_ceil(1000));
                 write!(
                     f,
-                    "\n| {vae} {side} | {on} | {engine} | {:.3} s | {least:.3} to {most:.3} s | {:.2} | {first:.2} s | {peak} | {code} kB |",
-                    median(&seconds),
-                    median(&seconds) / peer,
+                    "\n| {vae} {side} | {on} | {engine} | {spread} | {ratio:.2} | {first:.2} s | {peak} | {code} kB |"
                 )?;
             }
         }

@@ -1,7 +1,9 @@
 //! The engine against an evaluation in f64 that knows neither ONNX nor these kernels.
 
 mod numbers;
+mod onnx;
 mod runs;
+mod shapes;
 mod unknown;
 #[path = "../../../vaekit-onnx/tests/it/vaes.rs"]
 mod vaes;
@@ -29,7 +31,7 @@ fn open(model: &[u8], threads: usize) -> CpuSession {
 
 fn run(session: &mut CpuSession, input: &Array4<f32>, observer: &mut dyn Observer) -> Result<Array4<f32>, Failure> {
     let (n, c, h, w) = input.dim();
-    let [channels, height, width] = session.output([c, h, w]);
+    let [channels, height, width] = session.output([c, h, w])?;
     let mut output = Array4::from_elem((n, channels, height, width), f32::NAN);
     block_on(session.run(input.view(), output.view_mut(), observer))?;
     Ok(output)

@@ -1,11 +1,14 @@
 //! What a session promises besides its numbers.
 
 use std::io::Cursor;
+use std::num::NonZero;
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ndarray::{Array4, Axis, s};
 use vaekit::{Failure, Half, Observer, Progress, Session, StepFuture, block_on};
-use vaekit_cpu::{CpuSession, Options};
+use vaekit_cpu::{CpuSession, FreeMemory, Options};
 use vaekit_reference::Noise;
 
 use crate::weights::{Kind, weights};
@@ -67,7 +70,7 @@ fn an_observer_sees_progress_and_can_end_the_run() {
     let (mut session, input) = (open(&decoder(), 2), latents(2, 4, 5));
     let mut all = StopAt { n: usize::MAX, seen: Vec::new() };
     let expected = run(&mut session, &input, &mut all).unwrap();
-    assert_eq!(all.seen.len(), 2 * session.steps([4, 4, 5]).len());
+    assert_eq!(all.seen.len(), 2 * session.steps([4, 4, 5]).unwrap().len());
     assert_eq!(all.seen[0].done, 0);
     assert!(all.seen.windows(2).all(|two| two[0].done <= two[1].done && two[0].total == two[1].total));
     assert!(all.seen.last().unwrap().done < all.seen[0].total);
@@ -105,17 +108,49 @@ fn wrong_shapes_are_errors() {
     check((1, 4, 2, 2), (1, 3, 4, 5), "the output has shape [3, 4, 5], but [3, 4, 4] was computed");
 }
 
+/// A session whose runs may take what is in the cell.
+fn limited(model: &[u8], free: &Arc<AtomicU64>) -> CpuSession {
+    let free = free.clone();
+    let memory: FreeMemory = Arc::new(move || Some(free.load(Ordering::Relaxed)));
+    let options = Options { threads: NonZero::new(2), memory: Some(memory) };
+    CpuSession::open(Cursor::new(model), &options).unwrap()
+}
+
 #[test]
 fn memory_that_may_not_be_taken_is_an_error() {
-    let model = decoder();
-    let needed = open(&model, 1).run_bytes([4, 16, 16]);
-    for (memory, fits) in [(needed, true), (needed - 1, false)] {
-        let options = Options { memory: Some(memory), ..Options::default() };
-        let mut session = CpuSession::open(Cursor::new(&model), &options).unwrap();
-        let found = run(&mut session, &Array4::zeros((1, 4, 16, 16)), &mut ());
+    let (model, free) = (decoder(), Arc::new(AtomicU64::new(u64::MAX)));
+    let mut session = limited(&model, &free);
+    let needed = session.run_bytes([4, 16, 16]).unwrap();
+    let input = Array4::zeros((1, 4, 16, 16));
+    for fits in [true, false, true] {
+        // It is asked when a size is new, not when the session is opened.
+        free.store(if fits { needed } else { needed - 1 }, Ordering::Relaxed);
+        let found = run(&mut session, &input, &mut ());
         assert_eq!(!matches!(found, Err(Failure::OutOfMemory(_))), fits);
         run(&mut session, &Array4::zeros((1, 4, 8, 8)), &mut ()).unwrap();
     }
+    run(&mut session, &input, &mut ()).unwrap();
+    free.store(0, Ordering::Relaxed);
+    run(&mut session, &input, &mut ()).unwrap();
+    assert!(session.release() && !session.release());
+    let error = run(&mut session, &input, &mut ()).unwrap_err();
+    assert!(matches!(error, Failure::OutOfMemory(_)), "{error}");
+}
+
+/// Attention's keys and values and what the threads work in are part of it.
+#[test]
+#[cfg_attr(target_family = "wasm", ignore = "has no threads of its own")]
+fn memory_counts_more_than_images() {
+    let config = vaes::kl(4, |_| {});
+    let without = vaes::kl(4, |kl| kl.mid_attention = false);
+    let bytes = |config, threads| {
+        let model = model(config, &weights(config, Kind::Random, 1), Half::Decoder);
+        open(&model, threads).run_bytes([4, 64, 64]).unwrap()
+    };
+    assert!(bytes(&config, 1) >= bytes(&without, 1));
+    let of_thread = bytes(&without, 2) - bytes(&without, 1);
+    // 64 tiles of 36 points, in and out, of one block of channels.
+    assert!((2 * 64 * 36 * 64..2 * 65 * 36 * 64 + (1 << 17)).contains(&of_thread), "{of_thread}");
 }
 
 // In 32 bits there are no such shapes.

@@ -11,7 +11,8 @@ pub(super) struct Avx512(());
 
 impl Avx512 {
     pub(super) fn detect() -> Option<Self> {
-        let there = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma");
+        let there =
+            is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
         there.then_some(Self(()))
     }
 
@@ -21,7 +22,7 @@ impl Avx512 {
         fn compiled<K: Kernel>(token: Avx512, kernel: K) -> K::Output {
             kernel.run(token)
         }
-        // SAFETY: the token proves the features, as AVX-512F implies AVX2.
+        // SAFETY: the token proves the features.
         unsafe { compiled(self, kernel) }
     }
 }

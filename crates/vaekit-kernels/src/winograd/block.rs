@@ -1,5 +1,7 @@
 //! One block of tiles, from pixels to pixels.
 
+use rayon::prelude::*;
+
 use super::filter::Filters;
 use super::points::N;
 use super::transform::{input_tile, output_tile};
@@ -13,7 +15,14 @@ use crate::simd::{Kernel, Simd};
 use crate::stage::{Stage, larger};
 use crate::workspace::{Scratch, sized};
 
+/// Blocks between one point's operands, or products, and the next one's: odd, lest a tile's lie in the same set of every
+/// cache.
+pub(super) fn stride(planes: usize, tiles: usize) -> usize {
+    (planes * tiles) | 1
+}
+
 /// Tiles `row..row + rows` by `column..column + columns` of a pass.
+#[derive(Clone, Copy)]
 pub(super) struct BlockOfTiles<'a, const M: usize, const R: usize> {
     pub(super) run: &'a Run<'a>,
     pub(super) pass: &'a Pass<'a, R>,
@@ -21,12 +30,21 @@ pub(super) struct BlockOfTiles<'a, const M: usize, const R: usize> {
     pub(super) column: usize,
     pub(super) rows: usize,
     pub(super) columns: usize,
+    /// Whether its points are shared out: there are fewer blocks at a time than threads.
+    pub(super) split: bool,
 }
 
 impl<const M: usize, const R: usize> BlockOfTiles<'_, M, R> {
     pub(super) fn convolve(&self, band: &mut Band<'_>, scratch: &mut Scratch) {
-        if self.to_points(scratch) {
+        if self.take_to_points(scratch) {
             self.multiply(band, scratch);
+        } else if self.rows > 1 {
+            // Each row of tiles for itself, since how many are in a block depends on the number of threads.
+            let (rows, width) = (M * self.pass.step, self.run.output.width);
+            for row in 0..self.rows {
+                let mut part = band.part(row * rows..(row + 1) * rows, width, row..row + 1);
+                Self { row: self.row + row, rows: 1, ..*self }.convolve(&mut part, scratch);
+            }
         } else {
             self.directly(band, scratch);
         }
@@ -36,10 +54,8 @@ impl<const M: usize, const R: usize> BlockOfTiles<'_, M, R> {
         self.rows * self.columns
     }
 
-    /// Blocks between one point's operands, or products, and the next one's: odd, lest a tile's lie in the same set of
-    /// every cache.
     fn stride(&self, planes: usize) -> usize {
-        (planes * self.tiles()) | 1
+        stride(planes, self.tiles())
     }
 
     /// The staged width.
@@ -49,8 +65,8 @@ impl<const M: usize, const R: usize> BlockOfTiles<'_, M, R> {
 
     /// Stages the pixels of one plane that the block needs; returns the largest magnitudes.
     fn stage(&self, plane: usize, staged: &mut Vec<Block>) -> Block {
-        let Run { level, io, .. } = self.run;
-        level.run(Stage {
+        let Run { layer, io, .. } = self.run;
+        layer.level.run(Stage {
             picture: io.input,
             plane,
             prologue: io.prologue,
@@ -62,14 +78,14 @@ impl<const M: usize, const R: usize> BlockOfTiles<'_, M, R> {
     }
 
     /// Takes the pixels of all planes to the points; false if a value is too large for that.
-    fn to_points(&self, scratch: &mut Scratch) -> bool {
+    fn take_to_points(&self, scratch: &mut Scratch) -> bool {
         let planes = self.run.io.input.shape().planes();
         let stride = self.stride(planes);
         let left = sized(&mut scratch.left, N * N * stride);
         let mut largest = Block::ZERO;
         for plane in 0..planes {
             largest = larger(largest, self.stage(plane, &mut scratch.staged));
-            self.run.level.run(ToPoints::<M> {
+            self.run.layer.level.run(ToPoints::<M> {
                 staged: &scratch.staged,
                 width: self.width(),
                 rows: self.rows,
@@ -78,19 +94,20 @@ impl<const M: usize, const R: usize> BlockOfTiles<'_, M, R> {
                 stride,
             });
         }
-        largest.0.iter().all(|&x| x <= self.run.limit)
+        largest.0.iter().all(|&x| x <= self.run.layer.filters.limit)
     }
 
     /// Multiplies at every point, all panels of the filters one after another while the point's left operand is in the
     /// second-level cache, and takes the products back.
     fn multiply(&self, band: &mut Band<'_>, scratch: &mut Scratch) {
-        let Run { level, panels, io, output, .. } = *self.run;
+        let Run { layer, panels, io, output, .. } = *self.run;
         let tiles = self.tiles();
         let left_stride = self.stride(io.input.shape().planes());
         let stride = self.stride(output.planes());
-        let products = sized(&mut scratch.products, N * N * stride);
-        for (point, products) in products.chunks_exact_mut(stride).enumerate() {
-            let a = Rows { blocks: &scratch.left[point * left_stride..], stride: tiles, rows: tiles };
+        let Scratch { left, products, .. } = scratch;
+        let products = sized(products, N * N * stride);
+        let product = |(point, products): (usize, &mut [Block])| {
+            let a = Rows { blocks: &left[point * left_stride..], stride: tiles, rows: tiles };
             let mut products = products.chunks_exact_mut(tiles);
             for p in 0..panels.count() {
                 let width = panels.width_of(p);
@@ -101,8 +118,13 @@ impl<const M: usize, const R: usize> BlockOfTiles<'_, M, R> {
                 };
                 let mut column = || products.next().unwrap_or_default();
                 let mut out = [column(), if width == 2 { column() } else { &mut [] }];
-                level.run(Panel { a, b: self.filter(p, point), init: Init::Zero, next, out: &mut out[..width] });
+                layer.level.run(Panel { a, b: self.filter(p, point), init: Init::Zero, next, out: &mut out[..width] });
             }
+        };
+        if self.split {
+            products.par_chunks_exact_mut(stride).enumerate().for_each(product);
+        } else {
+            products.chunks_exact_mut(stride).enumerate().for_each(product);
         }
         for plane in 0..output.planes() {
             let products = &scratch.products[plane * tiles..];
@@ -126,9 +148,9 @@ impl<const M: usize, const R: usize> BlockOfTiles<'_, M, R> {
             sums.fill(Block::ZERO);
             for input_plane in 0..self.run.io.input.shape().planes() {
                 self.stage(input_plane, staged);
-                self.run.level.run(Direct {
+                self.run.layer.level.run(Direct {
                     tiles: self,
-                    filters: self.run.filters,
+                    filters: &self.run.layer.filters,
                     staged,
                     input_plane,
                     plane,
@@ -140,15 +162,15 @@ impl<const M: usize, const R: usize> BlockOfTiles<'_, M, R> {
     }
 
     fn finish<F: Tiles<M>>(&self, band: &mut Band<'_>, plane: usize, tiles: F) {
-        let Run { level, io, output, bias, .. } = self.run;
+        let Run { layer, io, output, .. } = self.run;
         let partials = match &mut band.partials[..] {
             [] => &mut [],
             partials => &mut *partials[plane],
         };
         let out = &mut *band.planes[plane];
         let residual = io.epilogue.residual.map(|r| &r.plane(plane)[band.row * output.width..][..out.len()]);
-        let finish = Finish { bias: bias[plane], residual, relu: io.epilogue.relu, out };
-        level.run(Write { block: self, tiles, finish, partials });
+        let finish = Finish { bias: layer.bias[plane], residual, relu: io.epilogue.relu, out };
+        layer.level.run(Write { block: self, tiles, finish, partials });
     }
 }
 

@@ -43,6 +43,11 @@ impl Filters {
         Self { weight: blocked, inputs, outputs, limit: limit(weight, inputs) }
     }
 
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&self.weight[..])
+    }
+
     /// The taps of the filters from channel `input` to the sixteen channels of block `output`.
     #[inline(always)]
     fn taps<S: Simd>(&self, s: S, output: usize, input: usize) -> [[S::Wide; 3]; 3] {
@@ -71,7 +76,9 @@ impl Filters {
     /// points one after another, each as [`Panels`] describes.
     pub(super) fn transform<const R: usize>(&self, level: Level, folds: &[Fold<R>; 2], out: &mut Vec<Block>) {
         let panels = self.panels(level);
-        out.resize(N * N * panels.blocks(), Block::ZERO);
+        let len = N * N * panels.blocks();
+        out.reserve_exact(len.saturating_sub(out.len()));
+        out.resize(len, Block::ZERO);
         let matrices = folds.map(|fold| compose(&filter_matrix(), &fold));
         let chunks = out.par_chunks_mut(N * N * panels.width * panels.k).enumerate();
         chunks.for_each(|(p, out)| {

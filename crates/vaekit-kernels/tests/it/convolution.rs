@@ -57,26 +57,38 @@ impl Case {
     }
 
     fn run(&self, level: Level, keep: bool, io: Io<'_>, out: &mut [Block], moments: Option<&mut Moments>) {
-        let (workspace, inputs) = (Workspace::new(), self.shape.channels);
+        self.run_in(&Workspace::new(), level, keep, io, out, moments);
+    }
+
+    fn run_in(
+        &self,
+        workspace: &Workspace,
+        level: Level,
+        keep: bool,
+        io: Io<'_>,
+        out: &mut [Block],
+        moments: Option<&mut Moments>,
+    ) {
+        let inputs = self.shape.channels;
         match self.kind {
             Kind::Same => {
                 let mut conv = Conv3x3::new(level, &self.weight, &self.bias, inputs);
                 if keep {
                     conv.keep_transformed();
                 }
-                conv.run(io, out, moments, &workspace);
+                conv.run(io, out, moments, workspace);
             }
             Kind::Upsampled => {
                 let mut conv = Upsample2xConv3x3::new(level, &self.weight, &self.bias, inputs);
                 if keep {
                     conv.keep_transformed();
                 }
-                conv.run(io, out, moments, &workspace);
+                conv.run(io, out, moments, workspace);
             }
             Kind::Window(window) => {
                 let conv = Conv2d::new(level, window, &self.weight, &self.bias, inputs);
                 assert_eq!(conv.output(self.shape), self.output());
-                conv.run(io, out, moments, &workspace);
+                conv.run(io, out, moments, workspace);
             }
         }
     }
@@ -250,8 +262,10 @@ fn precision_at_512_channels() {
 #[test]
 #[cfg_attr(target_family = "wasm", ignore = "starts threads")]
 fn results_do_not_depend_on_the_number_of_threads() {
-    for kind in [Kind::Same, Kind::Upsampled, Kind::Window(Window::HALVE_DOWN), Kind::Window(Window::POINT)] {
-        let shape = Shape::new(48, 41, 70);
+    let kinds = [Kind::Same, Kind::Upsampled, Kind::Window(Window::HALVE_DOWN), Kind::Window(Window::POINT)];
+    // The second has fewer rows of tiles than there are threads.
+    for (kind, height) in kinds.into_iter().flat_map(|kind| [(kind, 41), (kind, 3)]) {
+        let shape = Shape::new(48, height, 70);
         let case = Case::new(kind, shape, 48);
         let picture = Picture::new(shape, &noise(1, 48 * shape.pixels()));
         let norm = GroupNorm::new(12, 1e-6, &[1.0; 48], &[0.0; 48]);
@@ -267,6 +281,75 @@ fn results_do_not_depend_on_the_number_of_threads() {
         };
         let one = with_threads(1);
         assert!([2, 3, 8].into_iter().all(|threads| with_threads(threads) == one), "{kind:?}");
+    }
+}
+
+/// A value too large for a transform: which tiles are convolved directly depends on where it is, and on nothing else.
+#[test]
+#[cfg_attr(target_family = "wasm", ignore = "starts threads")]
+fn large_values_do_not_make_results_depend_on_the_number_of_threads() {
+    for kind in [Kind::Same, Kind::Upsampled] {
+        let shape = Shape::new(20, 32, 64);
+        let case = Case::new(kind, shape, 24);
+        for (c, y, x) in [(3, 0, 0), (7, 13, 40), (19, 31, 63)] {
+            let mut values = noise(1, shape.channels * shape.pixels());
+            values[c * shape.pixels() + y * shape.width + x] = 1e37;
+            let (picture, residual) =
+                (Picture::new(shape, &values), Picture::new(case.output(), &noise(6, 24 * case.output().pixels())));
+            for level in Level::available() {
+                let with_threads = |threads| {
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool of threads");
+                    let epilogue = Epilogue { residual: Some(residual.view()), relu: true };
+                    let io = Io { epilogue, ..Io::new(picture.view()) };
+                    let (mut out, mut moments) = (Picture::unwritten(case.output()), Moments::new());
+                    pool.install(|| case.run(level, false, io, &mut out.blocks, Some(&mut moments)));
+                    let groups = GroupNorm::new(24, 1e-6, &[1.0; 24], &[0.0; 24]).groups(&moments);
+                    (out.planar(), groups)
+                };
+                let one = with_threads(1);
+                let exact = case.exact(&values);
+                let reached = exact.iter().filter(|y| y.abs() > 1e30).count();
+                let expected: Vec<f64> =
+                    exact.iter().zip(residual.planar()).map(|(y, r)| (y + f64::from(r)).max(0.0)).collect();
+                assert_close(&one.0, &expected, WINOGRAD, &format!("{kind:?} with {reached} large values"));
+                for threads in [2, 3, 4, 8] {
+                    assert!(
+                        with_threads(threads) == one,
+                        "{kind:?} of ({c}, {y}, {x}) on {threads} threads at {}",
+                        level.name()
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// What a workspace grows to is what was foretold.
+#[test]
+#[cfg_attr(target_family = "wasm", ignore = "starts threads")]
+fn what_a_run_needs_is_known_before() {
+    let level = Level::best();
+    for (inputs, outputs, height, width) in [(3, 64, 70, 50), (64, 3, 9, 9), (40, 300, 33, 120), (512, 512, 8, 8)] {
+        let shape = Shape::new(inputs, height, width);
+        for threads in [1, 2, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool of threads");
+            for kind in [Kind::Same, Kind::Upsampled, Kind::Window(Window::HALVE_UP), Kind::Window(Window::POINT)] {
+                let case = Case::new(kind, shape, outputs);
+                let (weight, bias) = (&case.weight, &case.bias);
+                let need = match kind {
+                    Kind::Same => Conv3x3::new(level, weight, bias, inputs).need(shape, threads),
+                    Kind::Upsampled => Upsample2xConv3x3::new(level, weight, bias, inputs).need(shape, threads),
+                    Kind::Window(window) => Conv2d::new(level, window, weight, bias, inputs).need(shape),
+                };
+                let picture = Picture::new(shape, &noise(1, inputs * shape.pixels()));
+                let mut out = Picture::unwritten(case.output());
+                let workspace = Workspace::new();
+                assert!(workspace.reserve(need, threads));
+                assert_eq!(workspace.bytes() as u64, need.bytes(threads));
+                pool.install(|| case.run_in(&workspace, level, false, Io::new(picture.view()), &mut out.blocks, None));
+                assert_eq!(workspace.bytes() as u64, need.bytes(threads), "{kind:?} of {shape:?} to {outputs}");
+            }
+        }
     }
 }
 

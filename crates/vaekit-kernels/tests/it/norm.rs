@@ -1,5 +1,6 @@
 //! Group normalisation and SiLU.
 
+use proptest::prelude::*;
 use vaekit_kernels::layout::Shape;
 use vaekit_kernels::{GroupNorm, Level, Moments, Prologue, scalar};
 
@@ -42,4 +43,16 @@ fn a_large_mean() {
 #[test]
 fn a_constant_picture() {
     check(Shape::new(32, 8, 8), 8, 0.0, 3.0, 4e-3);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn any_shape(n in 0..8usize, height in 1..40usize, width in 1..40usize) {
+        let (channels, groups) = [(1, 1), (3, 1), (3, 3), (63, 1), (63, 7), (63, 63), (35, 5), (64, 32)][n];
+        // Of a single value nothing is left but rounding.
+        prop_assume!(channels / groups * height * width > 1);
+        check(Shape::new(channels, height, width), groups, 1.0, 0.3, 1e-5);
+    }
 }

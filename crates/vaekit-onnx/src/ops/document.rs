@@ -18,6 +18,8 @@ pub(crate) struct Document {
     pub(crate) tensors: HashMap<String, Tensor>,
     pub(crate) inputs: Vec<inspect::ValueInfo>,
     pub(crate) outputs: Vec<inspect::ValueInfo>,
+    /// How long the file is.
+    pub(crate) bytes: u64,
 }
 
 /// A node.
@@ -48,6 +50,18 @@ pub(crate) struct Tensor {
     pub(crate) values: Values,
 }
 
+impl Tensor {
+    /// Bytes that it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let values = match &self.values {
+            Values::Float(values) => size_of_val(&values[..]),
+            Values::Int(values) => size_of_val(&values[..]),
+            Values::Other(_) => 0,
+        };
+        size_of_val(&self.dims[..]) + values
+    }
+}
+
 /// A constant's values: f16 is widened, other types are refused when they are used.
 #[derive(Clone, Debug)]
 pub(crate) enum Values {
@@ -61,6 +75,7 @@ pub(crate) fn read(reader: impl Read + Seek) -> Result<Document, OpsError> {
     let mut reader = Reader { walk: Walk::new(reader)?, document: Document::default() };
     let mut graphs = 0;
     let model = reader.walk.all();
+    reader.document.bytes = model.len;
     while let Some(field) = reader.walk.next(model, "ModelProto")? {
         match field.number() {
             7 => {
@@ -163,12 +178,12 @@ impl<R: Read + Seek> Reader<R> {
         Ok(())
     }
 
-    /// Exporters write `raw_data`, some of them `int64_data` for shapes; fields of single floats are refused by their size.
+    /// Exporters write `raw_data`, some of them `int64_data` for shapes.
     fn tensor(&mut self, message: Span) -> Result<(String, Tensor), OpsError> {
         self.walk.count("tensors")?;
         let (mut name, mut dims, mut element) = (String::new(), Vec::new(), ElementType(0));
         let (mut floats, mut ints, mut raw) = (Vec::new(), Vec::new(), Raw::default());
-        let mut external = false;
+        let (mut external, mut unread) = (false, false);
         while let Some(field) = self.walk.next(message, "TensorProto")? {
             match (field.number(), field.value()) {
                 (1, FieldValue::Varint(dim)) => self.number(&mut dims, dim)?,
@@ -187,6 +202,11 @@ impl<R: Read + Seek> Reader<R> {
                 }
                 (8, _) => name = self.walk.text(field.bytes()?, MAX_NAME)?,
                 (9, FieldValue::Bytes(span)) => raw = self.raw(element, span)?,
+                // Floats one by one, and f16 as `int32_data`.
+                (4 | 5, _) => {
+                    unread = true;
+                    self.walk.skip(field)?;
+                }
                 (13, _) => {
                     external = true;
                     self.walk.skip(field)?;
@@ -198,9 +218,9 @@ impl<R: Read + Seek> Reader<R> {
         if external {
             return Err(Reason::External { tensor: name, location: "see the model".into() }.into());
         }
-        let fail = |reason: String| OpsError::Tensor { tensor: name.clone(), reason };
+        let unknown = |reason: &str| OpsError::Storage { tensor: name.clone(), reason: reason.to_owned() };
         if raw.before_type {
-            return Err(fail("has its bytes before its element type, which is not supported".into()));
+            return Err(unknown("has its bytes before its element type"));
         }
         let values = match element {
             ElementType::FLOAT if floats.is_empty() => Values::Float(raw.floats),
@@ -217,10 +237,11 @@ impl<R: Read + Seek> Reader<R> {
         };
         let needed = dims.iter().try_fold(1usize, |n, &dim| n.checked_mul(usize::try_from(dim).ok()?));
         match (found, needed) {
+            (Some(0), needed) if unread && needed != Some(0) => Err(unknown("has its values one by one")),
             (Some(found), needed) if Some(found) != needed => {
-                Err(fail(format!("has {found} values, its shape is {dims:?}")))
+                Err(OpsError::Tensor { tensor: name, reason: format!("has {found} values, its shape is {dims:?}") })
             }
-            _ => Ok((name.clone(), Tensor { dims: dims.iter().map(|&dim| dim as usize).collect(), values })),
+            _ => Ok((name, Tensor { dims: dims.iter().map(|&dim| dim as usize).collect(), values })),
         }
     }
 

@@ -6,6 +6,8 @@
 mod document;
 mod recognise;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 use std::io::{Read, Seek};
 
@@ -116,12 +118,20 @@ pub enum OpsError {
     /// The file cannot be read or is no ONNX model.
     #[error(transparent)]
     Read(#[from] InspectError),
-    /// A tensor whose bytes are not those of its shape, or of an element type that no VAE has.
+    /// A tensor whose bytes are not those of its shape.
     #[error("tensor `{tensor}` {reason}")]
     Tensor {
         /// Its name.
         tensor: String,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A tensor that is stored as ONNX lets it and no exporter of VAEs does.
+    #[error("tensor `{tensor}` {reason}, which is not read")]
+    Storage {
+        /// Its name.
+        tensor: String,
+        /// How it is stored.
         reason: String,
     },
     /// Something that is none of the operations.
@@ -142,6 +152,16 @@ pub enum OpsError {
     },
 }
 
+impl OpsError {
+    /// Whether the model is in order as far as can be told, and an engine that knows more of ONNX may run it.
+    pub fn is_unsupported(&self) -> bool {
+        match self {
+            OpsError::Unsupported { .. } | OpsError::Interface { .. } | OpsError::Storage { .. } => true,
+            OpsError::Read(_) | OpsError::Tensor { .. } => false,
+        }
+    }
+}
+
 impl From<Reason> for OpsError {
     fn from(reason: Reason) -> Self {
         OpsError::Read(reason.into())
@@ -149,10 +169,12 @@ impl From<Reason> for OpsError {
 }
 
 impl Ops {
-    /// Reads a model, f32 or f16 inside; weights become f32. Takes memory for the weights once.
+    /// Reads a model, f32 or f16 inside; weights become f32. Takes memory for the weights once, and for copies of those that
+    /// several nodes read. Channels of the input that the graph leaves open are those that its first convolution takes.
     ///
     /// # Errors
-    /// [`OpsError`]; no bytes make it panic or take more memory than twice the file.
+    /// [`OpsError`]; no bytes make it panic. Copies take no more memory than the file has bytes, so that all of it is at most
+    /// twice the file, three times if its weights are f16, besides some tens of megabytes for as many names as are read.
     pub fn read(reader: impl Read + Seek) -> Result<Self, OpsError> {
         recognise::recognise(document::read(reader)?)
     }

@@ -7,29 +7,45 @@ use super::{Conv, GroupNorm, Op, OpKind, Ops, OpsError, Value};
 use crate::inspect::Dim;
 
 pub(crate) fn recognise(document: Document) -> Result<Ops, OpsError> {
-    let Document { nodes, tensors, inputs, outputs } = document;
+    let Document { nodes, tensors, inputs, outputs, bytes } = document;
     let ([input], [output]) = (&inputs[..], &outputs[..]) else {
         return Err(OpsError::Interface { found: format!("{} inputs and {} outputs", inputs.len(), outputs.len()) });
     };
     let channels = match input.dims.as_deref() {
-        Some([_, Dim::Fixed(channels @ 1..), _, _]) => *channels as usize,
-        _ => return Err(OpsError::Interface { found: format!("the input {input}") }),
+        Some([_, Dim::Fixed(channels @ 1..), _, _]) => usize::try_from(*channels).ok(),
+        Some([_, Dim::Named(_) | Dim::Unknown, _, _]) => first_conv_inputs(&nodes, &tensors),
+        _ => None,
     };
+    let channels = channels.ok_or_else(|| OpsError::Interface { found: format!("the input {input}") })?;
     let mut uses: HashMap<String, usize> = HashMap::new();
     for name in nodes.iter().flat_map(|node| &node.inputs) {
         *uses.entry(name.clone()).or_default() += 1;
     }
     let ops = Ops { ops: Vec::new(), channels: vec![channels], output: 0 };
-    let mut network = Network { ops, meanings: HashMap::new(), tensors, uses };
+    let left = usize::try_from(bytes).unwrap_or(usize::MAX).max(LEAST_COPIES);
+    let mut network = Network { ops, meanings: HashMap::new(), tensors, uses, left };
     network.meanings.insert(input.name.clone(), Meaning::Image(0));
     for node in nodes {
-        network.node(&node)?;
+        network.node(node)?;
     }
     let missing = || OpsError::Interface { found: format!("an output `{}` that no node makes", output.name) };
     let meaning = network.meanings.remove(&output.name).ok_or_else(missing)?;
     let last = Node { name: output.name.clone(), operator: "output".into(), ..Node::default() };
     network.ops.output = network.image(&last, meaning)?;
     Ok(network.ops)
+}
+
+/// Bytes that copies of constants may take, whatever the file's length: of a network without weights, the ones and zeros of
+/// its normalisations.
+const LEAST_COPIES: usize = 1 << 20;
+
+/// Channels that the first convolution takes; only convolutions change their number.
+fn first_conv_inputs(nodes: &[Node], tensors: &HashMap<String, Tensor>) -> Option<usize> {
+    let first = nodes.iter().find(|node| node.operator == "Conv")?;
+    match tensors.get(first.inputs.get(1)?)?.dims[..] {
+        [_, inputs, _, _] if inputs > 0 => Some(inputs),
+        _ => None,
+    }
 }
 
 /// What a value stands for.
@@ -89,10 +105,15 @@ struct Network {
     tensors: HashMap<String, Tensor>,
     /// How many nodes have still to read each value.
     uses: HashMap<String, usize>,
+    /// Bytes that may still be taken for what does not stand in the file by itself: copies of constants that several nodes
+    /// read, ones and zeros.
+    left: usize,
 }
 
 impl Network {
-    fn node(&mut self, node: &Node) -> Result<(), OpsError> {
+    fn node(&mut self, mut node: Node) -> Result<(), OpsError> {
+        let constant = node.attributes.get_mut("value").and_then(|attribute| attribute.tensor.take());
+        let node = &node;
         if !node.domain.is_empty() && node.domain != "ai.onnx" {
             return Err(node.refused("is of an operator set of its own"));
         }
@@ -100,8 +121,7 @@ impl Network {
             return Err(node.refused("has other than one output"));
         };
         if node.operator == "Constant" {
-            let value = node.attributes.get("value").and_then(|attribute| attribute.tensor.clone());
-            let value = value.ok_or_else(|| node.refused("is a constant without a tensor"))?;
+            let value = constant.ok_or_else(|| node.refused("is a constant without a tensor"))?;
             self.tensors.insert(output.clone(), value);
             return Ok(());
         }
@@ -134,8 +154,25 @@ impl Network {
         Ok(())
     }
 
-    fn meaning(&self, node: &Node, name: &str) -> Result<Meaning, OpsError> {
+    fn meaning(&mut self, node: &Node, name: &str) -> Result<Meaning, OpsError> {
+        if let Some(Meaning::Normalized { weight: Some(weight), .. }) = self.meanings.get(name) {
+            let count = weight.len();
+            self.copy(node, count)?;
+        }
         self.meanings.get(name).cloned().ok_or_else(|| node.refused(&format!("reads `{name}`, which is not known")))
+    }
+
+    /// Takes room for so many floats from what is left for copies.
+    fn copy(&mut self, node: &Node, floats: usize) -> Result<(), OpsError> {
+        self.copy_bytes(node, floats.saturating_mul(size_of::<f32>()))
+    }
+
+    fn copy_bytes(&mut self, node: &Node, bytes: usize) -> Result<(), OpsError> {
+        let left = self.left.checked_sub(bytes);
+        self.left = left.ok_or_else(|| {
+            node.refused("reads constants that other nodes read too, and copies for all would be larger than the file")
+        })?;
+        Ok(())
     }
 
     /// The value of an image, for which what is pending becomes operations.
@@ -145,6 +182,7 @@ impl Network {
             Meaning::Scaled(value, scale) => Ok(self.emit(node, value, OpKind::Affine { scale, offset: 0.0 })),
             Meaning::Normalized { image, groups, epsilon, weight, flat: false } => {
                 let channels = self.ops.channels[image];
+                self.copy(node, channels.saturating_mul(2))?;
                 let norm = GroupNorm {
                     groups,
                     epsilon,
@@ -176,7 +214,10 @@ impl Network {
     fn tensor(&mut self, node: &Node, name: &str) -> Result<Tensor, OpsError> {
         let uses = self.uses.entry(name.to_owned()).or_default();
         *uses = uses.saturating_sub(1);
-        let tensor = if *uses == 0 { self.tensors.remove(name) } else { self.tensors.get(name).cloned() };
+        let last = *uses == 0;
+        let bytes = self.tensors.get(name).filter(|_| !last).map_or(0, Tensor::bytes);
+        self.copy_bytes(node, bytes)?;
+        let tensor = if last { self.tensors.remove(name) } else { self.tensors.get(name).cloned() };
         tensor.ok_or_else(|| node.refused(&format!("needs the constant `{name}`")))
     }
 
@@ -215,7 +256,10 @@ impl Network {
         }
         let bias = match node.inputs.get(2).filter(|name| !name.is_empty()) {
             Some(_) => self.floats(node, 2)?.1,
-            None => vec![0.0; outputs],
+            None => {
+                self.copy(node, outputs)?;
+                vec![0.0; outputs]
+            }
         };
         if bias.len() != outputs {
             return Err(node.refused(&format!("has {} biases for {outputs} outputs", bias.len())));
@@ -397,6 +441,7 @@ impl Network {
             (Meaning::Normalized { image, groups, epsilon, weight, flat: false }, _)
                 if node.operator == "Add" && per_channel(&dims, self.ops.channels[image]) =>
             {
+                self.copy(node, bias.len())?;
                 let weight = weight.unwrap_or_else(|| vec![1.0; bias.len()]);
                 let norm = GroupNorm { groups, epsilon, weight, bias };
                 Ok(Meaning::Image(self.emit(node, image, OpKind::GroupNorm(norm))))

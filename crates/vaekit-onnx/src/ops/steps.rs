@@ -33,7 +33,7 @@ pub struct Step<C = Convolution> {
 /// What a step computes.
 #[derive(Debug)]
 pub enum Work<C = Convolution> {
-    /// `conv(input) + residual`, and `max(x, 0)` of it where there is a ReLU.
+    /// `conv(input) + residual`, and `max(x, 0)` of it where there is a ReLU. The convolution may have taken up a scale.
     Conv {
         /// The convolution.
         conv: C,
@@ -298,7 +298,7 @@ impl Fuser {
         };
         let OpKind::Conv(conv) = &mut self.ops[index].kind else { return };
         let (weight, bias) = (std::mem::take(&mut conv.weight), std::mem::take(&mut conv.bias));
-        let conv = Convolution { conv: Conv { weight, bias, ..*conv }, upsample: enlarged.is_some() };
+        let mut conv = Convolution { conv: Conv { weight, bias, ..*conv }, upsample: enlarged.is_some() };
         let input = self.operand(enlarged.unwrap_or(input));
         let mut value = index + 1;
         let residual = self.only_reader(value).and_then(|reader| {
@@ -311,6 +311,14 @@ impl Fuser {
                 residual
             })
         });
+        if residual.is_none()
+            && let Some((scaled, scale, offset)) = self.only_scaled(value)
+        {
+            conv.conv.weight.iter_mut().for_each(|weight| *weight *= scale);
+            conv.conv.bias.iter_mut().for_each(|bias| *bias = *bias * scale + offset);
+            self.made[value] = true;
+            value = scaled;
+        }
         let relu = self.only_reader(value).filter(|&reader| matches!(self.ops[reader].kind, OpKind::Relu));
         if let Some(relu) = relu {
             self.made[value] = true;
@@ -323,6 +331,18 @@ impl Fuser {
     fn only_reader(&self, value: Value) -> Option<usize> {
         match self.readers[value][..] {
             [reader] if reader < self.ops.len() => Some(reader),
+            _ => None,
+        }
+    }
+
+    /// The scale and offset, and their result, that alone read a value and that no other step takes up, if the scale is a power
+    /// of two: a weight times it is not rounded.
+    fn only_scaled(&self, value: Value) -> Option<(Value, f32, f32)> {
+        let reader = self.only_reader(value).filter(|&reader| !self.read_on_the_fly[reader + 1])?;
+        match self.ops[reader].kind {
+            OpKind::Affine { scale, offset } if scale.is_normal() && scale.to_bits().trailing_zeros() >= 23 => {
+                Some((reader + 1, scale, offset))
+            }
             _ => None,
         }
     }
