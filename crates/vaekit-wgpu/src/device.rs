@@ -35,24 +35,49 @@ pub(crate) struct Submission {
 }
 
 impl Gpu {
+    /// Does something with the device, and says what the device reports of it. A device that is shared with an application has
+    /// a handler of errors that hears nothing of it.
+    ///
+    /// # Errors
+    /// [`Failure`] if the device has no memory for it, refuses it, or is lost.
+    pub async fn watched<T>(&self, work: impl FnOnce(&wgpu::Device) -> T) -> Result<T, Failure> {
+        Ok(self.scoped(|device| Ok(work(device))).await?)
+    }
+
     /// Does something whose errors the device reports aside, and waits for them.
-    pub(crate) async fn scoped<T>(&self, work: impl FnOnce(&wgpu::Device) -> T) -> Result<T, Fault> {
-        let (value, errors) = {
+    pub(crate) async fn scoped<T>(&self, work: impl FnOnce(&wgpu::Device) -> Result<T, Fault>) -> Result<T, Fault> {
+        let (done, errors) = {
             let device = self.device();
             let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
             let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
             let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
-            let value = work(device);
+            let done = work(device);
             let (validation, internal) = (validation.pop(), internal.pop());
-            (value, (validation, internal, memory.pop()))
+            (done, (validation, internal, memory.pop()))
         };
         let (validation, internal, memory) = (errors.0.await, errors.1.await, errors.2.await);
         self.alive()?;
         match (memory, validation.or(internal)) {
             (Some(error), _) => Err(Fault::OutOfMemory(error.to_string())),
-            (None, Some(error)) => Err(Fault::Other(error.to_string())),
-            (None, None) => Ok(value),
+            (None, Some(error)) => {
+                // What belongs to a lost device is refused without saying so, and of an application's nobody tells.
+                self.answers().await?;
+                Err(Fault::Other(error.to_string()))
+            }
+            (None, None) => done,
         }
+    }
+
+    /// That the device still maps a buffer, which a lost one does not.
+    async fn answers(&self) -> Result<(), Fault> {
+        let (usage, label) = (wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST, Some("is it lost"));
+        let descriptor = wgpu::BufferDescriptor { label, size: 16, usage, mapped_at_creation: false };
+        let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
+        let buffer = self.device().create_buffer(&descriptor);
+        let _ = scope.pop().await;
+        let answer = self.read(&buffer, |_| ()).await;
+        buffer.destroy();
+        answer
     }
 
     /// That the device was not lost.
@@ -79,6 +104,13 @@ impl Gpu {
         Submission { index }
     }
 
+    /// Hands over what was written to buffers and waits until it is there: natively it is held twice until then.
+    pub(crate) fn hand_over(&self) {
+        self.queue().submit([]);
+        #[cfg(not(target_arch = "wasm32"))]
+        drop(self.poll(None));
+    }
+
     /// Waits until the device has done it.
     pub(crate) async fn wait(&self, submission: Submission) -> Result<(), Fault> {
         #[cfg(target_arch = "wasm32")]
@@ -89,9 +121,8 @@ impl Gpu {
         waited
     }
 
-    /// Notes that the device no longer works.
     fn lost_for(&self, reason: String) -> Fault {
-        Fault::Lost(locked(&self.shared.lost).get_or_insert(reason).clone())
+        Fault::Lost(self.note_lost(reason))
     }
 
     #[cfg(not(target_arch = "wasm32"))]
@@ -103,14 +134,17 @@ impl Gpu {
     /// The bytes of a buffer that can be mapped.
     pub(crate) async fn read<T>(&self, buffer: &wgpu::Buffer, take: impl FnOnce(&[u8]) -> T) -> Result<T, Fault> {
         let (sender, mapped) = futures_channel::oneshot::channel();
+        let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
         buffer.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
+        let refused = scope.pop();
         #[cfg(not(target_arch = "wasm32"))]
         self.poll(None)?;
-        let mapped = mapped.await;
+        let (mapped, _) = (mapped.await, refused.await);
         self.alive()?;
+        // Nothing else can keep a buffer that was created from being mapped.
         match mapped {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(Fault::Other(error.to_string())),
+            Ok(Err(_)) => return Err(self.lost_for("it maps no memory".into())),
             Err(_) => return Err(self.lost_for("it no longer answers".into())),
         }
         let taken = buffer.get_mapped_range(..).map(|bytes| take(&bytes));

@@ -1,15 +1,20 @@
 //! A device, and what it is.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 
+use crate::device::locked;
+use crate::draw::Drawer;
 use crate::kernels::Kernel;
 use crate::layout::Storage;
+use crate::memory::Memory;
 use crate::pipeline::{Layouts, Pipeline};
 use crate::plan::Capabilities;
 use crate::probe::Finding;
+use crate::run::{Prepared, Rate};
 
 /// Which GPU is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,6 +94,12 @@ impl AdapterReport {
         let name = self.name.to_lowercase();
         self.kind == "software" || ["swiftshader", "llvmpipe", "lavapipe"].iter().any(|known| name.contains(known))
     }
+
+    /// Whether its memory is the system's, as far as is known: it may then take more than the system can spare, see
+    /// [`Gpu::limit_memory`].
+    pub fn shares_memory(&self) -> bool {
+        self.kind == "integrated" || self.is_software()
+    }
 }
 
 impl std::fmt::Display for AdapterReport {
@@ -98,7 +109,7 @@ impl std::fmt::Display for AdapterReport {
     }
 }
 
-/// A device and its queue. Clones share them, and the kernels that were compiled and probed.
+/// A device and its queue. Clones share them, the kernels that were compiled and probed, and the memory that runs work on.
 #[derive(Clone)]
 pub struct Gpu {
     pub(crate) shared: Arc<Shared>,
@@ -108,12 +119,34 @@ pub(crate) struct Shared {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(crate) report: AdapterReport,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) layouts: Mutex<Layouts>,
     pub(crate) pipelines: Mutex<HashMap<Kernel, Arc<Pipeline>>>,
     pub(crate) findings: Mutex<Vec<Finding>>,
-    /// Why the device was lost, if it was.
-    pub(crate) lost: Arc<Mutex<Option<String>>>,
+    /// The kernels that draw, or why one does not work here.
+    pub(crate) drawers: Mutex<HashMap<Storage, Result<Arc<Drawer>, String>>>,
+    /// How fast the device is.
+    pub(crate) rate: Mutex<Rate>,
+    /// What the last run worked on, and the number of its session: the next may run on the same, and no two are kept.
+    pub(crate) idle: Mutex<Option<(u64, Prepared)>>,
+    sessions: AtomicU64,
+    told: Told,
 }
+
+/// What a device tells without being asked.
+#[derive(Clone, Default)]
+pub(crate) struct Told {
+    /// Why it was lost, if it was.
+    pub(crate) lost: Arc<Mutex<Option<String>>>,
+    /// The first error that nobody waited for.
+    stray: Arc<Mutex<Option<String>>>,
+}
+
+/// Seconds that a dispatch should take at most: systems reset devices that seem to hang.
+const DISPATCH: f64 = 0.05;
+
+/// Multiply-adds that a dispatch may have on the slowest device: with fewer, handing over takes longer than computing.
+const LEAST_MACS: f64 = 1e8;
 
 impl Gpu {
     /// A device of the GPU that is wanted.
@@ -136,27 +169,26 @@ impl Gpu {
             reason: error.to_string(),
         };
         let (device, queue) = device.map_err(no_device)?;
-        let lost = Arc::new(Mutex::new(None));
-        let note = |lost: &Arc<Mutex<Option<String>>>| {
-            let lost = Arc::clone(lost);
-            move |reason: String| {
-                lost.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
-            }
-        };
-        let on_lost = note(&lost);
-        device.set_device_lost_callback(move |reason, message| on_lost(format!("{reason:?} {message}")));
-        let on_error = note(&lost);
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| on_error(error.to_string())));
-        Ok(Gpu::new(device, queue, report, lost))
+        let told = Told::default();
+        let lost = Arc::clone(&told.lost);
+        device.set_device_lost_callback(move |reason, message| {
+            locked(&lost).get_or_insert(format!("{reason:?} {message}"));
+        });
+        let stray = Arc::clone(&told.stray);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            locked(&stray).get_or_insert(error.to_string());
+        }));
+        Ok(Gpu::new(device, queue, report, told))
     }
 
-    /// A device that an application already has; its handlers of errors stay as they are.
+    /// A device that an application already has; its handlers of errors stay as they are, so that its loss shows only when
+    /// something fails.
     ///
     /// Its limits are what this engine keeps to: large pictures want the adapter's own `max_buffer_size` and
     /// `max_storage_buffer_binding_size`.
     pub fn from_device(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let report = AdapterReport::new(&device.adapter_info());
-        Gpu::new(device, queue, report, Arc::default())
+        Gpu::new(device, queue, report, Told::default())
     }
 
     #[cfg_attr(
@@ -166,9 +198,27 @@ impl Gpu {
             reason = "a page's device belongs to its thread; natively they are shared"
         )
     )]
-    fn new(device: wgpu::Device, queue: wgpu::Queue, report: AdapterReport, lost: Arc<Mutex<Option<String>>>) -> Self {
-        let (layouts, pipelines, findings) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Gpu { shared: Arc::new(Shared { device, queue, report, layouts, pipelines, findings, lost }) }
+    fn new(device: wgpu::Device, queue: wgpu::Queue, report: AdapterReport, told: Told) -> Self {
+        let shared = Shared {
+            rate: Mutex::new(Rate::first(&report)),
+            device,
+            queue,
+            report,
+            memory: Arc::default(),
+            layouts: Mutex::default(),
+            pipelines: Mutex::default(),
+            findings: Mutex::default(),
+            drawers: Mutex::default(),
+            idle: Mutex::default(),
+            sessions: AtomicU64::new(0),
+            told,
+        };
+        Gpu { shared: Arc::new(shared) }
+    }
+
+    /// The number of a session.
+    pub(crate) fn number(&self) -> u64 {
+        self.shared.sessions.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The GPUs of this machine, those first that [`request`](Self::request) prefers. In a page there is one at most.
@@ -204,32 +254,44 @@ impl Gpu {
     /// What the device can do.
     pub fn capabilities(&self) -> Capabilities {
         let limits = self.shared.device.limits();
-        let slow = self.report().is_software();
+        let guaranteed = Capabilities::default();
+        let macs = locked(&self.shared.rate).per_second() * DISPATCH;
         Capabilities {
             max_buffer: limits.max_buffer_size,
             max_binding: limits.max_storage_buffer_binding_size,
             max_groups: limits.max_compute_workgroups_per_dimension,
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
             workgroup_threads: limits.max_compute_invocations_per_workgroup,
-            dispatch_macs: if slow { 400_000_000 } else { Capabilities::default().dispatch_macs },
+            dispatch_macs: macs.clamp(LEAST_MACS, guaranteed.dispatch_macs as f64) as u64,
             wrong: self
                 .findings()
                 .into_iter()
                 .filter(|finding| finding.is_wrong())
                 .map(|finding| finding.kernel)
                 .collect(),
-            ..Capabilities::default()
+            ..guaranteed
         }
     }
 
     /// What the probe found of each kernel that was asked for so far.
     pub fn findings(&self) -> Vec<Finding> {
-        self.shared.findings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.shared.findings).clone()
     }
 
     /// Why the device can no longer be used, if it was lost; another may then be requested.
     pub fn lost(&self) -> Option<String> {
-        self.shared.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.shared.told.lost).clone()
+    }
+
+    /// Notes that the device no longer works.
+    pub(crate) fn note_lost(&self, reason: String) -> String {
+        locked(&self.shared.told.lost).get_or_insert(reason).clone()
+    }
+
+    /// The first error of the device that nobody waited for, if it is one that was [requested](Self::request). Runs wait for
+    /// theirs: it is that of an application that shares the device, and ends nothing here.
+    pub fn stray_error(&self) -> Option<String> {
+        locked(&self.shared.told.stray).clone()
     }
 }
 
@@ -243,9 +305,20 @@ fn wanted_limits(adapter: &wgpu::Limits) -> wgpu::Limits {
     }
 }
 
+/// Percent of the memory that a system grants, past which no buffer is created: where there is too little, drivers of Vulkan
+/// and DX12 rather move what others hold, and everything crawls.
+#[cfg(not(target_arch = "wasm32"))]
+const MEMORY_PERCENT: u8 = 90;
+
 #[cfg(not(target_arch = "wasm32"))]
 async fn adapters() -> Vec<wgpu::Adapter> {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        memory_budget_thresholds: wgpu::MemoryBudgetThresholds {
+            for_resource_creation: Some(MEMORY_PERCENT),
+            for_device_loss: None,
+        },
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    });
     let mut adapters = instance.enumerate_adapters(wgpu::Backends::PRIMARY).await;
     adapters.retain(|adapter| {
         let downlevel = adapter.get_downlevel_capabilities();

@@ -27,6 +27,7 @@ mod draw;
 mod gpu;
 pub mod kernels;
 pub mod layout;
+mod memory;
 pub mod network;
 mod pipeline;
 pub mod plan;
@@ -35,6 +36,7 @@ mod run;
 mod session;
 
 pub use gpu::{AdapterReport, Gpu, GpuError, GpuOptions};
+pub use memory::Picture;
 pub use run::StepTime;
 pub use session::{OpenError, Options, Times, WgpuSession, engine};
 pub use wgpu;

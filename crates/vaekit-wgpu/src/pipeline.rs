@@ -1,6 +1,6 @@
 //! Kernels compiled for a device.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::device::{Fault, locked};
@@ -22,40 +22,48 @@ pub(crate) struct Pipeline {
 pub(crate) type Layouts = HashMap<usize, wgpu::BindGroupLayout>;
 
 impl Gpu {
-    /// A kernel, compiled once for all sessions; not yet probed.
-    pub(crate) async fn compile(&self, kernel: &Kernel) -> Result<Arc<Pipeline>, Fault> {
-        if let Some(pipeline) = locked(&self.shared.pipelines).get(kernel) {
-            return Ok(Arc::clone(pipeline));
+    /// Kernels, each compiled once for all sessions; not yet probed.
+    pub(crate) async fn compile(&self, kernels: &[Kernel]) -> Result<Vec<Arc<Pipeline>>, Fault> {
+        let mut known: HashMap<Kernel, Arc<Pipeline>> = locked(&self.shared.pipelines).clone();
+        let mut new: Vec<Kernel> = kernels.iter().filter(|kernel| !known.contains_key(kernel)).copied().collect();
+        let mut once = HashSet::new();
+        new.retain(|kernel| once.insert(*kernel));
+        if !new.is_empty() {
+            let compiled = self.scoped(|device| {
+                let compiled = new.iter().map(|kernel| (*kernel, Arc::new(self.pipeline(device, kernel))));
+                Ok(compiled.collect::<Vec<(Kernel, Arc<Pipeline>)>>())
+            });
+            let compiled = compiled.await?;
+            locked(&self.shared.pipelines).extend(compiled.iter().cloned());
+            known.extend(compiled);
         }
-        let text = kernel.wgsl();
-        let compiled = self.scoped(|device| {
-            let layout = self.layout(kernel.bindings().len());
-            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-                label: Some(kernel.name()),
-                source: wgpu::ShaderSource::Wgsl(text.into()),
-            });
-            let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                label: Some(kernel.name()),
-                bind_group_layouts: &[Some(&layout)],
-                immediate_size: 0,
-            });
-            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(kernel.name()),
-                layout: Some(&pipeline_layout),
-                module: &module,
-                entry_point: Some("main"),
-                compilation_options: wgpu::PipelineCompilationOptions {
-                    // Every kernel writes workgroup memory before it reads it.
-                    zero_initialize_workgroup_memory: false,
-                    ..wgpu::PipelineCompilationOptions::default()
-                },
-                cache: None,
-            });
-            Pipeline { pipeline, layout }
+        Ok(kernels.iter().map(|kernel| Arc::clone(&known[kernel])).collect())
+    }
+
+    fn pipeline(&self, device: &wgpu::Device, kernel: &Kernel) -> Pipeline {
+        let layout = self.layout(kernel.bindings().len());
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(kernel.name()),
+            source: wgpu::ShaderSource::Wgsl(kernel.wgsl().into()),
         });
-        let pipeline = Arc::new(compiled.await?);
-        locked(&self.shared.pipelines).insert(*kernel, Arc::clone(&pipeline));
-        Ok(pipeline)
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(kernel.name()),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.name()),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                // Every kernel writes workgroup memory before it reads it.
+                zero_initialize_workgroup_memory: false,
+                ..wgpu::PipelineCompilationOptions::default()
+            },
+            cache: None,
+        });
+        Pipeline { pipeline, layout }
     }
 
     /// A uniform, then so many arrays, the last of which is written.

@@ -1,16 +1,17 @@
 //! A plan with the buffers that it works on, and running it.
 
 use std::collections::HashMap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use vaekit::{Failure, Observer, Progress, Statistics, Sums};
 
 use crate::clock;
-use crate::device::{Fault, Submission};
-use crate::gpu::Gpu;
-use crate::kernels::MergeParams;
-use crate::layout::{LANES, Shape, pack, unpack};
+use crate::device::{Fault, Submission, locked};
+use crate::gpu::{AdapterReport, Gpu};
+use crate::kernels::{Kernel, MergeParams};
+use crate::layout::{LANES, Shape, Storage, pack, unpack};
+use crate::memory::Buffer;
 use crate::pipeline::{Pipeline, UNIFORM_BYTES, UNIFORM_STRIDE};
 use crate::plan::{Array, Dispatch, Plan, Watched};
 
@@ -21,17 +22,29 @@ const SUBMISSION: f64 = 0.1;
 /// Submissions that the device has at a time: one is computed while the next is handed over.
 const IN_FLIGHT: usize = 2;
 
+/// What a plan was made for, beside the size and what the device can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// How images are stored.
+    pub(crate) storage: Storage,
+    /// Most bytes of what a step needs beside images.
+    pub(crate) scratch: u64,
+    /// Multiply-adds of a dispatch, about.
+    pub(crate) dispatch_macs: u64,
+}
+
 /// A plan that is ready to run.
 pub(crate) struct Prepared {
     pub(crate) plan: Plan,
-    slots: Vec<wgpu::Buffer>,
-    uniforms: wgpu::Buffer,
+    pub(crate) frame: Frame,
+    slots: Vec<Buffer>,
+    uniforms: Buffer,
     /// What each dispatch runs, and on what.
     bound: Vec<(Arc<Pipeline>, wgpu::BindGroup)>,
     /// The output, where the host can read it.
-    read: wgpu::Buffer,
+    read: Buffer,
     /// A piece's statistics, one normalisation after another, where the host can read them.
-    read_found: Option<wgpu::Buffer>,
+    read_found: Option<Buffer>,
 }
 
 /// How fast a device was so far, in multiply-adds a second.
@@ -40,14 +53,18 @@ pub(crate) struct Rate(f64);
 
 impl Rate {
     /// A careful guess: a device that is slower than this is a program.
-    pub(crate) fn first(gpu: &Gpu) -> Self {
-        Rate(if gpu.report().is_software() { 1e9 } else { 5e10 })
+    pub(crate) fn first(report: &AdapterReport) -> Self {
+        Rate(if report.is_software() { 1e9 } else { 5e10 })
+    }
+
+    pub(crate) fn per_second(self) -> f64 {
+        self.0
     }
 
     fn learn(&mut self, macs: u64, seconds: f64) {
-        // What takes no time says nothing.
-        if macs > 0 && seconds > 1e-3 {
-            self.0 = 0.5 * self.0 + 0.5 * macs as f64 / seconds;
+        if macs > 0 {
+            // Clocks in browsers may be as coarse as this.
+            self.0 = 0.5 * self.0 + 0.5 * macs as f64 / seconds.max(1e-3);
         }
     }
 }
@@ -67,34 +84,32 @@ pub struct StepTime {
 
 impl Prepared {
     /// Takes memory for a plan and compiles its kernels, which are known to work.
-    pub(crate) async fn new(gpu: &Gpu, plan: Plan, constants: &[wgpu::Buffer]) -> Result<Self, Fault> {
-        let mut pipelines = Vec::with_capacity(plan.dispatches.len());
-        for dispatch in &plan.dispatches {
-            pipelines.push(gpu.compile(&dispatch.kernel).await?);
-        }
-        // The largest come first; what is not there is said at once.
-        let allocated = gpu.scoped(|device| {
+    pub(crate) async fn new(gpu: &Gpu, plan: Plan, frame: Frame, constants: &[Buffer]) -> Result<Self, Fault> {
+        let kernels: Vec<Kernel> = plan.dispatches.iter().map(|dispatch| dispatch.kernel).collect();
+        let pipelines = gpu.compile(&kernels).await?;
+        // The largest come first; what is not there is said at once, and what was is given back.
+        let allocated = gpu.scoped(|_| {
             let storage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-            let slot = |&bytes: &u64| buffer(device, "images", bytes, storage);
-            let slots: Vec<wgpu::Buffer> = plan.slots.iter().map(slot).collect();
+            let slot = |&bytes: &u64| gpu.buffer("images", bytes, storage);
+            let slots = plan.slots.iter().map(slot).collect::<Result<Vec<Buffer>, Fault>>()?;
             let output = plan.output.shape.vectors() as u64 * plan.storage.bytes();
-            let read = buffer(device, "output", output, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
-            let found = plan.watched.iter().map(|watched| found_bytes(&plan, watched)).sum();
-            let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-            let read_found = (found > 0).then(|| buffer(device, "statistics", found, usage));
-            (slots, read, read_found)
+            let read_back = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+            let read = gpu.buffer("the output", output, read_back)?;
+            let found: u64 = plan.watched.iter().map(|watched| found_bytes(&plan, watched)).sum();
+            let read_found = (found > 0).then(|| gpu.buffer("statistics", found, read_back)).transpose()?;
+            Ok((slots, read, read_found))
         });
         let (slots, read, read_found) = allocated.await?;
-        let bound = gpu.scoped(|device| {
+        let bound = gpu.scoped(|_| {
             let bytes = plan.dispatches.len() as u64 * UNIFORM_STRIDE;
             let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-            let uniforms = buffer(device, "uniforms", bytes, usage);
+            let uniforms = gpu.buffer("uniforms", bytes, usage)?;
             gpu.queue().write_buffer(&uniforms, 0, &uniform_bytes(&plan));
             let mut known: HashMap<&[Array], wgpu::BindGroup> = HashMap::new();
             let bind = |dispatch: &Dispatch, pipeline: &Pipeline| {
                 let arrays = dispatch.arrays.iter().map(|array| match *array {
-                    Array::Slot { slot, bytes } => (&slots[slot], bytes),
-                    Array::Constant(constant) => (&constants[constant], constants[constant].size()),
+                    Array::Slot { slot, bytes } => (&*slots[slot], bytes),
+                    Array::Constant(constant) => (&*constants[constant], constants[constant].size()),
                 });
                 let arrays: Vec<(&wgpu::Buffer, u64)> = arrays.collect();
                 gpu.bind_group(&pipeline.layout, &uniforms, &arrays)
@@ -104,10 +119,10 @@ impl Prepared {
                 let group = known.entry(&dispatch.arrays).or_insert_with(|| bind(dispatch, pipeline));
                 bound.push((Arc::clone(pipeline), group.clone()));
             }
-            (bound, uniforms)
+            Ok((bound, uniforms))
         });
         let (bound, uniforms) = bound.await?;
-        Ok(Prepared { plan, slots, uniforms, bound, read, read_found })
+        Ok(Prepared { plan, frame, slots, uniforms, bound, read, read_found })
     }
 
     /// Whether another plan runs on the same memory with the same kernels.
@@ -119,9 +134,9 @@ impl Prepared {
     }
 
     /// Takes another plan, which [`fits`](Self::fits).
-    pub(crate) async fn adopt(self, gpu: &Gpu, plan: Plan) -> Result<Self, Fault> {
-        gpu.scoped(|_| gpu.queue().write_buffer(&self.uniforms, 0, &uniform_bytes(&plan))).await?;
-        Ok(Prepared { plan, ..self })
+    pub(crate) async fn adopt(self, gpu: &Gpu, plan: Plan, frame: Frame) -> Result<Self, Fault> {
+        write(gpu, &self.uniforms, &uniform_bytes(&plan)).await?;
+        Ok(Prepared { plan, frame, ..self })
     }
 
     /// Puts the statistics of a larger image where this piece's normalisations look for them.
@@ -139,6 +154,7 @@ impl Prepared {
                 }
                 gpu.queue().write_buffer(&self.slots[slot], 0, bytemuck::cast_slice(&values));
             }
+            Ok(())
         })
         .await
     }
@@ -154,7 +170,7 @@ impl Prepared {
                 encoder.copy_buffer_to_buffer(&self.slots[watched.found], 0, read, at, bytes);
                 at += bytes;
             }
-            gpu.submit(encoder.finish())
+            Ok(gpu.submit(encoder.finish()))
         });
         let _ = copied.await?;
         let sums = |bytes: &[u8]| {
@@ -172,38 +188,44 @@ impl Prepared {
     /// Puts an image `[C, H, W]` in its place.
     pub(crate) async fn write(&self, gpu: &Gpu, planar: &[f32]) -> Result<(), Fault> {
         let vectors = self.plan.storage.encode(&pack(self.plan.input.shape, planar));
-        let slot = &self.slots[self.plan.input.slot];
-        gpu.scoped(|_| gpu.queue().write_buffer(slot, 0, &vectors)).await
+        write(gpu, &self.slots[self.plan.input.slot], &vectors).await
     }
 
-    /// Computes, in submissions of as many dispatches as take a moment, and asks the observer before each.
+    /// Computes all of it.
     pub(crate) async fn run(
         &self,
         gpu: &Gpu,
         observer: &mut dyn Observer,
         progress: &mut Progress,
-        rate: &mut Rate,
+    ) -> Result<(), Failure> {
+        self.compute(gpu, 0..self.bound.len(), observer, progress).await
+    }
+
+    /// Computes some dispatches, in submissions of as many as take a moment, and asks the observer before each.
+    async fn compute(
+        &self,
+        gpu: &Gpu,
+        range: Range<usize>,
+        observer: &mut dyn Observer,
+        progress: &mut Progress,
     ) -> Result<(), Failure> {
         let mut in_flight: Vec<(Submission, u64)> = Vec::new();
         let mut waited = clock::seconds();
-        let mut next = 0;
-        while next < self.bound.len() {
+        let mut next = range.start;
+        while next < range.end {
             if observer.step(*progress).await == ControlFlow::Break(()) {
                 return Err(Failure::Cancelled);
             }
-            let budget = (rate.0 * SUBMISSION) as u64;
-            let macs = |count: usize| self.plan.dispatches[next..next + count].iter().map(|d| d.macs).sum::<u64>();
-            let most = self.bound.len() - next;
-            let count = (1..=most).take_while(|&count| count == 1 || macs(count) <= budget).last().unwrap_or(1);
-            let macs = macs(count);
-            let submission = gpu.scoped(|device| self.submit(gpu, device, next..next + count)).await?;
+            let budget = (locked(&gpu.shared.rate).per_second() * SUBMISSION) as u64;
+            let (end, macs) = self.within(next..range.end, budget);
+            let submission = gpu.scoped(|device| Ok(self.submit(gpu, device, next..end))).await?;
             in_flight.push((submission, macs));
-            next += count;
+            next = end;
             if in_flight.len() == IN_FLIGHT {
                 let (submission, macs) = in_flight.remove(0);
                 gpu.wait(submission).await?;
                 let now = clock::seconds();
-                rate.learn(macs, now - waited);
+                locked(&gpu.shared.rate).learn(macs, now - waited);
                 waited = now;
             }
             progress.done = progress.done.saturating_add(macs);
@@ -212,6 +234,18 @@ impl Prepared {
             gpu.wait(submission).await?;
         }
         Ok(())
+    }
+
+    /// The end of as many dispatches, but at least one, as have so many multiply-adds together, and those that they have.
+    fn within(&self, range: Range<usize>, budget: u64) -> (usize, u64) {
+        let (mut end, mut all) = (range.start, 0);
+        for dispatch in &self.plan.dispatches[range.clone()] {
+            if end > range.start && all + dispatch.macs > budget {
+                break;
+            }
+            (end, all) = (end + 1, all + dispatch.macs);
+        }
+        (end, all)
     }
 
     fn submit(&self, gpu: &Gpu, device: &wgpu::Device, dispatches: std::ops::Range<usize>) -> Submission {
@@ -229,20 +263,19 @@ impl Prepared {
     }
 
     /// Computes step by step, waiting for each.
-    pub(crate) async fn time(&self, gpu: &Gpu, names: &[&str]) -> Result<Vec<StepTime>, Fault> {
+    pub(crate) async fn time(&self, gpu: &Gpu, names: &[&str]) -> Result<Vec<StepTime>, Failure> {
         let mut times = Vec::new();
         let mut next = 0;
         while let Some(dispatch) = self.plan.dispatches.get(next) {
             let step = dispatch.step;
             let of_step = self.plan.dispatches[next..].iter().take_while(|dispatch| dispatch.step == step);
             let last = of_step.clone().max_by_key(|dispatch| dispatch.macs).unwrap_or(dispatch);
-            let (kind, count) = (last.kernel.name(), of_step.count());
+            let (kind, end) = (last.kernel.name(), next + of_step.count());
             let begin = clock::seconds();
-            let submission = gpu.scoped(|device| self.submit(gpu, device, next..next + count)).await?;
-            gpu.wait(submission).await?;
+            self.compute(gpu, next..end, &mut (), &mut Progress { done: 0, total: 0 }).await?;
             let seconds = clock::seconds() - begin;
             times.push(StepTime { name: names[step].to_owned(), kind, macs: self.plan.step_macs[step], seconds });
-            next += count;
+            next = end;
         }
         Ok(times)
     }
@@ -263,13 +296,21 @@ impl Prepared {
         let copied = gpu.scoped(|device| {
             let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             encoder.copy_buffer_to_buffer(slot, 0, &self.read, 0, self.read.size());
-            gpu.submit(encoder.finish())
+            Ok(gpu.submit(encoder.finish()))
         });
         let _ = copied.await?;
         let shape = self.plan.output.shape;
         let lanes = shape.vectors() * LANES;
         gpu.read(&self.read, |bytes| unpack(shape, &self.plan.storage.decode(bytes)[..lanes], planar)).await
     }
+}
+
+async fn write(gpu: &Gpu, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<(), Fault> {
+    let written = gpu.scoped(|_| {
+        gpu.queue().write_buffer(buffer, 0, bytes);
+        Ok(())
+    });
+    written.await
 }
 
 /// The plan's parameters as they lie in their buffer.
@@ -305,8 +346,20 @@ fn group_sums(params: &MergeParams, moments: &[f32]) -> Vec<Sums> {
     groups
 }
 
-/// A buffer; of at least one vector, since an empty one cannot be bound.
-fn buffer(device: &wgpu::Device, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
-    let label = Some(label);
-    device.create_buffer(&wgpu::BufferDescriptor { label, size: bytes.max(16), usage, mapped_at_creation: false })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_no_time_that_a_clock_shows_is_learned_too() {
+        let mut rate = Rate(5e10);
+        for _ in 0..20 {
+            let budget = (rate.per_second() * SUBMISSION) as u64;
+            // A device of 1e13 with a clock of milliseconds.
+            rate.learn(budget, (budget as f64 / 1e13 * 1e3).floor() / 1e3);
+        }
+        assert!((0.5e13..2e13).contains(&rate.per_second()), "{rate:?}");
+        rate.learn(0, 10.0);
+        assert!(rate.per_second() > 0.5e13);
+    }
 }

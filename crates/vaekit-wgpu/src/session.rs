@@ -7,27 +7,32 @@ use vaekit::{Engine, Failure, Observer, Piece, Piecewise, Progress, RunFuture, S
 use vaekit_onnx::ops::{Ops, OpsError, StepsError};
 
 use crate::clock;
-use crate::device::Fault;
-use crate::draw::Drawer;
+use crate::device::{Fault, locked};
 use crate::gpu::Gpu;
+use crate::kernels::Kernel;
 use crate::layout::{Shape, Storage};
+use crate::memory::{Buffer, Picture};
 use crate::network::Network;
 use crate::plan::{Capabilities, Counts, Plan, PlanError};
-use crate::run::{Prepared, Rate, StepTime};
+use crate::run::{Frame, Prepared, StepTime};
 
 /// How a session runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Whether images may be stored in f16 where f32 does not fit: for VAEs that are known to stay in its range.
+    /// Whether images may be stored in f16 where f32 does not fit: for VAEs that are known to stay in its range, since what
+    /// leaves it becomes its largest value.
     pub allow_f16: bool,
-    /// Whether images are stored in f16 from the start; implies `allow_f16`.
-    pub prefer_f16: bool,
-    /// Most bytes for images on the device; nothing for as much as there is.
+    /// Most bytes for images and what a step needs beside them, without weights; nothing for as much as there is. A run that
+    /// takes more is out of memory before anything is asked of the device. What all sessions take together is the
+    /// [GPU's](Gpu::limit_memory) to limit.
     pub memory: Option<u64>,
 }
 
 /// Bytes that a band of what a step needs beside images may take, and those that it is tried with where memory is short.
 const SCRATCH: [u64; 2] = [32 << 20, 4 << 20];
+
+/// Bytes of weights that are handed over at a time: until then they are held twice.
+const UPLOAD: u64 = 32 << 20;
 
 /// Why a model was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -75,15 +80,18 @@ impl Times {
 /// One half of a VAE on a GPU.
 pub struct WgpuSession {
     gpu: Gpu,
+    number: u64,
     engine: Engine,
     options: Options,
     network: Network,
-    constants: Vec<wgpu::Buffer>,
-    rate: Rate,
+    constants: Vec<Buffer>,
     times: Times,
-    drawer: Option<Drawer>,
-    /// What the last run used, which the next one of that size uses again.
-    prepared: Option<Prepared>,
+}
+
+impl Drop for WgpuSession {
+    fn drop(&mut self) {
+        self.release();
+    }
 }
 
 impl WgpuSession {
@@ -95,23 +103,22 @@ impl WgpuSession {
         let ops = Ops::read(model)?;
         let device = |fault: Fault| OpenError::Device { gpu: gpu.report().to_string(), failure: fault.into() };
         gpu.alive().map_err(device)?;
-        let uploaded = gpu.scoped(|device| {
-            let mut constants = Vec::new();
-            let network = Network::new(ops, |values| constants.push(upload(device, gpu.queue(), &values)));
-            (network, constants)
+        let uploaded = gpu.scoped(|_| {
+            let mut upload = Upload { gpu, constants: Ok(Vec::new()), waiting: 0 };
+            let network = Network::new(ops, |values| upload.add(&values));
+            Ok((network, upload.constants?))
         });
         let (network, constants) = uploaded.await.map_err(device)?;
         let network = network?;
+        let (number, options) = (gpu.number(), options.clone());
         Ok(WgpuSession {
             gpu: gpu.clone(),
+            number,
             engine: engine(gpu),
-            options: options.clone(),
+            options,
             network,
             constants,
-            rate: Rate::first(gpu),
             times: Times::default(),
-            drawer: None,
-            prepared: None,
         })
     }
 
@@ -130,7 +137,7 @@ impl WgpuSession {
     /// # Errors
     /// [`PlanError`] if that is too large for the device.
     pub fn output(&self, [c, h, w]: [usize; 3]) -> Result<[usize; 3], PlanError> {
-        let shape = self.plan(Shape::new(c, h, w), None, self.storage(), SCRATCH[0])?.output.shape;
+        let shape = self.plan(Shape::new(c, h, w), None, self.frames()[0])?.output.shape;
         Ok([shape.channels, shape.height, shape.width])
     }
 
@@ -139,7 +146,7 @@ impl WgpuSession {
     /// # Errors
     /// [`PlanError`] if that is too large for the device.
     pub fn counts(&self, [c, h, w]: [usize; 3]) -> Result<Counts, PlanError> {
-        Ok(self.plan(Shape::new(c, h, w), None, self.storage(), SCRATCH[0])?.counts(&self.network.constants))
+        Ok(self.plan(Shape::new(c, h, w), None, self.frames()[0])?.counts(&self.network.constants))
     }
 
     /// Runs on zeros `[C, H, W]` once to warm up and once step by step, and says how long each step took.
@@ -148,23 +155,37 @@ impl WgpuSession {
     /// [`Failure`] as a run.
     pub async fn time(&mut self, [c, h, w]: [usize; 3]) -> Result<Vec<StepTime>, Failure> {
         let shape = Shape::new(c, h, w);
-        self.prepare_for(shape, None).await?;
+        let prepared = self.prepare_for(shape, None).await?;
         let names: Vec<&str> = self.network.steps.steps.iter().map(|step| step.name.as_str()).collect();
-        let Some(prepared) = &self.prepared else { return Ok(Vec::new()) };
         prepared.write(&self.gpu, &vec![0.0; shape.channels * shape.pixels()]).await?;
         prepared.time(&self.gpu, &names).await?;
-        Ok(prepared.time(&self.gpu, &names).await?)
+        let times = prepared.time(&self.gpu, &names).await?;
+        self.keep(prepared);
+        Ok(times)
+    }
+
+    /// A texture for [`draw`](Self::draw) of pictures of this height and width, on a device that is known to draw.
+    ///
+    /// # Errors
+    /// [`Failure`] if the device has no memory for it, or was tried and does not draw.
+    pub async fn picture(&self, [height, width]: [usize; 2]) -> Result<Picture, Failure> {
+        self.gpu.drawer(Storage::F32).await?;
+        let most = self.gpu.device().limits().max_texture_dimension_2d as usize;
+        if height.max(width) > most {
+            return Err(format!("the picture is {width} by {height}, this device draws {most} a side").into());
+        }
+        Ok(self.gpu.scoped(|_| self.gpu.texture(width as u32, height as u32)).await?)
     }
 
     /// Decodes one latent `[C, H, W]` into a texture without reading the picture back: `(x + 1) / 2` in its upper left
     /// corner, opaque.
     ///
-    /// The texture is an `rgba8unorm` of [`Gpu::device`] with `STORAGE_BINDING`, at least as large as the picture; a page
-    /// draws it to a canvas, or wraps a canvas that is configured so.
+    /// The texture is a [`picture`](Self::picture), or an `rgba8unorm` of [`Gpu::device`] with `STORAGE_BINDING`, at least as
+    /// large as the picture; a page draws it to a canvas, or wraps a canvas that is configured so.
     ///
     /// # Errors
-    /// [`Failure`] as a run, if the model gives no pictures of three channels, if the texture is too small, and if a value
-    /// is NaN or infinite: what was drawn is then no picture.
+    /// [`Failure`] as a run, if the model gives no pictures of three channels, if the texture is too small, if the device was
+    /// tried and does not draw, and if a value is NaN or infinite: what was drawn is then no picture.
     pub async fn draw(
         &mut self,
         input: ArrayView3<'_, f32>,
@@ -173,8 +194,19 @@ impl WgpuSession {
     ) -> Result<(), Failure> {
         let (c, h, w) = input.dim();
         self.check_channels(c)?;
-        self.prepare_for(Shape::new(c, h, w), None).await?;
-        let Some(prepared) = &self.prepared else { return Err("there is no plan".into()) };
+        let prepared = self.prepare_for(Shape::new(c, h, w), None).await?;
+        let drawn = self.draw_with(&prepared, input, texture, observer).await;
+        self.keep(prepared);
+        drawn
+    }
+
+    async fn draw_with(
+        &mut self,
+        prepared: &Prepared,
+        input: ArrayView3<'_, f32>,
+        texture: &wgpu::Texture,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Failure> {
         let shape = prepared.plan.output.shape;
         if shape.channels != 3 {
             return Err(format!("the output has {} channels, a picture has 3", shape.channels).into());
@@ -184,17 +216,13 @@ impl WgpuSession {
             let picture = format!("{} by {}", shape.width, shape.height);
             return Err(format!("the picture is {picture}, the texture {width} by {height}").into());
         }
-        let storage = prepared.plan.storage;
-        if self.drawer.as_ref().is_none_or(|drawer| drawer.storage() != storage) {
-            self.drawer = Some(Drawer::new(&self.gpu, storage).await?);
-        }
-        let Some(drawer) = &self.drawer else { return Err("there is no kernel that draws".into()) };
+        let drawer = self.gpu.drawer(prepared.plan.storage).await?;
         let input = input.as_standard_layout();
         let mut progress = Progress { done: 0, total: prepared.macs() };
         let begin = clock::seconds();
         prepared.write(&self.gpu, input.as_slice().ok_or("the input has no standard layout")?).await?;
         let written = clock::seconds();
-        prepared.run(&self.gpu, observer, &mut progress, &mut self.rate).await?;
+        prepared.run(&self.gpu, observer, &mut progress).await?;
         let computed = clock::seconds();
         let wrong = drawer.draw(&self.gpu, prepared.output_buffer(), texture).await?;
         self.times = Times::new([begin, written, computed, clock::seconds()]);
@@ -205,11 +233,14 @@ impl WgpuSession {
     }
 
     /// Plans for images or latents `[C, H, W]`, tries the kernels, and takes the memory that the next run of this size needs.
+    /// A network takes the same kernels whatever the size, so that any will do to try them.
     ///
     /// # Errors
     /// [`Failure`] if the device cannot run it.
     pub async fn prepare(&mut self, [c, h, w]: [usize; 3]) -> Result<(), Failure> {
-        self.prepare_for(Shape::new(c, h, w), None).await
+        let prepared = self.prepare_for(Shape::new(c, h, w), None).await?;
+        self.keep(prepared);
+        Ok(())
     }
 
     /// What the last run took, in seconds.
@@ -226,85 +257,121 @@ impl WgpuSession {
         }
     }
 
-    fn storage(&self) -> Storage {
-        if self.options.prefer_f16 { self.gpu.half_storage() } else { Storage::F32 }
+    /// What the last run worked on, if it was this session's; another's is given back, so that no two are held.
+    fn take(&self) -> Option<Prepared> {
+        let idle = locked(&self.gpu.shared.idle).take();
+        idle.filter(|(number, _)| *number == self.number).map(|(_, prepared)| prepared)
     }
 
-    fn plan(&self, shape: Shape, piece: Option<&Piece<'_>>, storage: Storage, scratch: u64) -> Result<Plan, PlanError> {
+    /// Keeps it for the next run.
+    fn keep(&self, prepared: Prepared) {
+        let before = locked(&self.gpu.shared.idle).replace((self.number, prepared));
+        drop(before);
+    }
+
+    fn plan(&self, shape: Shape, piece: Option<&Piece<'_>>, frame: Frame) -> Result<Plan, PlanError> {
         let capabilities = self.gpu.capabilities();
         let memory = self.options.memory.unwrap_or(capabilities.memory);
-        let capabilities = Capabilities { storage, memory, scratch, ..capabilities };
+        let Frame { storage, scratch, dispatch_macs } = frame;
+        let capabilities = Capabilities { storage, memory, scratch, dispatch_macs, ..capabilities };
         match piece {
             Some(piece) => Plan::of_piece(&self.network, shape, &capabilities, piece),
             None => Plan::new(&self.network, shape, &capabilities),
         }
     }
 
-    /// Makes sure that there is a plan for this size with memory and kernels that work: in f32 if it can be, else in smaller
-    /// bands, else in f16 if it may be.
-    async fn prepare_for(&mut self, shape: Shape, piece: Option<&Piece<'_>>) -> Result<(), Failure> {
+    /// What is tried one after another: f32, then smaller bands, then f16 if it may be.
+    fn frames(&self) -> Vec<Frame> {
+        let dispatch_macs = self.gpu.capabilities().dispatch_macs;
+        let half = self.options.allow_f16.then(|| self.gpu.half_storage());
+        let storages = std::iter::once(Storage::F32).chain(half);
+        let frames = storages.flat_map(|storage| SCRATCH.map(|scratch| Frame { storage, scratch, dispatch_macs }));
+        frames.collect()
+    }
+
+    /// A plan for this size with memory and kernels that work, the last one if it is.
+    async fn prepare_for(&mut self, shape: Shape, piece: Option<&Piece<'_>>) -> Result<Prepared, Failure> {
         self.gpu.alive()?;
-        let is_whole = |prepared: &Prepared| prepared.plan.input.shape == shape && prepared.plan.watched.is_empty();
-        if piece.is_none() && self.prepared.as_ref().is_some_and(is_whole) {
-            return Ok(());
+        let mut frames = self.frames();
+        // Dispatches that have turned out to take too long are cut anew.
+        let most = 2 * self.gpu.capabilities().dispatch_macs;
+        let mut held = self.take();
+        if let Some(Prepared { plan, frame, .. }) = &held
+            && plan.input.shape == shape
+        {
+            if piece.is_none() && plan.watched.is_empty() && frame.dispatch_macs <= most {
+                return held.ok_or_else(|| "there is no plan".into());
+            }
+            // What has worked for this size is tried first, since what comes before has not.
+            let worked = |other: &Frame| (other.storage, other.scratch) == (frame.storage, frame.scratch);
+            frames = frames.into_iter().skip_while(|other| !worked(other)).collect();
+            if frame.dispatch_macs <= most
+                && let Some(first) = frames.first_mut()
+            {
+                *first = *frame;
+            }
         }
-        let half = (self.options.allow_f16 && !self.options.prefer_f16).then(|| self.gpu.half_storage());
         let mut failure = None;
-        let storages = std::iter::once(self.storage()).chain(half);
-        for (storage, scratch) in storages.flat_map(|storage| SCRATCH.map(|scratch| (storage, scratch))) {
-            match self.prepare_with(shape, piece, storage, scratch).await {
-                Ok(prepared) => {
-                    self.prepared = Some(prepared);
-                    return Ok(());
-                }
+        for frame in frames {
+            match self.prepare_with(shape, piece, frame, &mut held).await {
                 Err(error @ Failure::OutOfMemory(_)) => failure = Some(error),
-                Err(error) => return Err(error),
+                done => return done,
             }
         }
         Err(failure.unwrap_or_else(|| "there is no plan".into()))
     }
 
     async fn prepare_with(
-        &mut self,
+        &self,
         shape: Shape,
         piece: Option<&Piece<'_>>,
-        storage: Storage,
-        scratch: u64,
+        frame: Frame,
+        held: &mut Option<Prepared>,
     ) -> Result<Prepared, Failure> {
         loop {
-            let plan = self.plan(shape, piece, storage, scratch).map_err(|error| match error {
+            let plan = self.plan(shape, piece, frame).map_err(|error| match error {
                 PlanError::TooLarge { .. } => Failure::OutOfMemory(error.to_string()),
                 PlanError::NoKernel { .. } | PlanError::Empty { .. } => Failure::Other(error.to_string()),
             })?;
-            let mut all_work = true;
-            for dispatch in &plan.dispatches {
-                all_work &= self.gpu.works(&dispatch.kernel).await?;
-            }
-            // Where one does not, the next plan takes another in its place.
-            if all_work {
-                // What does not fit is freed before anything is asked for.
-                if let Some(prepared) = self.prepared.take().filter(|prepared| prepared.fits(&plan)) {
-                    return Ok(prepared.adopt(&self.gpu, plan).await?);
+            let kernels: Vec<Kernel> = plan.dispatches.iter().map(|dispatch| dispatch.kernel).collect();
+            // Where one does not work, the next plan takes another in its place.
+            if self.gpu.all_work(&kernels).await? {
+                // What does not fit is given back before anything is asked for.
+                if let Some(held) = held.take().filter(|held| held.fits(&plan)) {
+                    return Ok(held.adopt(&self.gpu, plan, frame).await?);
                 }
-                return Ok(Prepared::new(&self.gpu, plan, &self.constants).await?);
+                return Ok(Prepared::new(&self.gpu, plan, frame, &self.constants).await?);
             }
         }
     }
 
+    /// Runs on each image of a batch, or on one that is a piece, of which it gives the statistics.
     async fn run_batch(
         &mut self,
         input: ArrayView4<'_, f32>,
-        mut output: ArrayViewMut4<'_, f32>,
+        output: ArrayViewMut4<'_, f32>,
         piece: Option<&Piece<'_>>,
         observer: &mut dyn Observer,
-    ) -> Result<(), Failure> {
+    ) -> Result<Statistics, Failure> {
         let (n, c, h, w) = input.dim();
         self.check_channels(c)?;
         if output.len_of(Axis(0)) != n {
             return Err(format!("the output is for {} items, the input holds {n}", output.len_of(Axis(0))).into());
         }
-        self.prepare_for(Shape::new(c, h, w), piece).await?;
-        let Some(prepared) = &self.prepared else { return Err("there is no plan".into()) };
+        let prepared = self.prepare_for(Shape::new(c, h, w), piece).await?;
+        let found = self.run_with(&prepared, input, output, piece, observer).await;
+        self.keep(prepared);
+        found
+    }
+
+    async fn run_with(
+        &mut self,
+        prepared: &Prepared,
+        input: ArrayView4<'_, f32>,
+        mut output: ArrayViewMut4<'_, f32>,
+        piece: Option<&Piece<'_>>,
+        observer: &mut dyn Observer,
+    ) -> Result<Statistics, Failure> {
         if let Some(given) = piece.and_then(|piece| piece.given) {
             prepared.give(&self.gpu, given).await?;
         }
@@ -313,12 +380,12 @@ impl WgpuSession {
         if output.shape()[1..] != shape {
             return Err(format!("the output has shape {:?}, but {shape:?} is computed", &output.shape()[1..]).into());
         }
-        let of_one = prepared.macs();
-        let mut progress = Progress { done: 0, total: of_one.saturating_mul(n as u64) };
+        let total = prepared.macs().saturating_mul(input.len_of(Axis(0)) as u64);
+        let mut progress = Progress { done: 0, total };
         for (input, output) in input.outer_iter().zip(output.outer_iter_mut()) {
-            self.times = run_one(&self.gpu, prepared, input, output, observer, &mut progress, &mut self.rate).await?;
+            self.times = run_one(&self.gpu, prepared, input, output, observer, &mut progress).await?;
         }
-        Ok(())
+        Ok(prepared.found(&self.gpu).await?)
     }
 }
 
@@ -329,13 +396,12 @@ async fn run_one(
     mut output: ArrayViewMut3<'_, f32>,
     observer: &mut dyn Observer,
     progress: &mut Progress,
-    rate: &mut Rate,
 ) -> Result<Times, Failure> {
     let input = input.as_standard_layout();
     let begin = clock::seconds();
     prepared.write(gpu, input.as_slice().ok_or("the input has no standard layout")?).await?;
     let written = clock::seconds();
-    prepared.run(gpu, observer, progress, rate).await?;
+    prepared.run(gpu, observer, progress).await?;
     let computed = clock::seconds();
     let planar = output.as_slice_mut().ok_or("the output has no standard layout")?;
     prepared.output(gpu, planar).await?;
@@ -347,16 +413,32 @@ pub fn engine(gpu: &Gpu) -> Engine {
     Engine { name: "wgpu", version: env!("CARGO_PKG_VERSION").into(), provider: gpu.report().to_string() }
 }
 
-fn upload(device: &wgpu::Device, queue: &wgpu::Queue, values: &[f32]) -> wgpu::Buffer {
-    let bytes: &[u8] = bytemuck::cast_slice(values);
-    let buffer = device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("weights"),
-        size: bytes.len() as u64,
-        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    });
-    queue.write_buffer(&buffer, 0, bytes);
-    buffer
+/// Weights on their way to the device.
+struct Upload<'a> {
+    gpu: &'a Gpu,
+    constants: Result<Vec<Buffer>, Fault>,
+    /// Bytes that are not yet handed over.
+    waiting: u64,
+}
+
+impl Upload<'_> {
+    fn add(&mut self, values: &[f32]) {
+        let Ok(constants) = &mut self.constants else { return };
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        match self.gpu.buffer("weights", bytes.len() as u64, usage) {
+            Ok(buffer) => {
+                self.gpu.queue().write_buffer(&buffer, 0, bytes);
+                constants.push(buffer);
+                self.waiting += bytes.len() as u64;
+            }
+            Err(fault) => self.constants = Err(fault),
+        }
+        if self.waiting >= UPLOAD {
+            self.gpu.hand_over();
+            self.waiting = 0;
+        }
+    }
 }
 
 impl Session for WgpuSession {
@@ -370,7 +452,12 @@ impl Session for WgpuSession {
         output: ArrayViewMut4<'a, f32>,
         observer: &'a mut dyn Observer,
     ) -> RunFuture<'a> {
-        Box::pin(self.run_batch(input, output, None, observer))
+        Box::pin(async move { self.run_batch(input, output, None, observer).await.map(drop) })
+    }
+
+    fn release(&mut self) -> bool {
+        let ours = locked(&self.gpu.shared.idle).take_if(|(number, _)| *number == self.number);
+        ours.is_some()
     }
 
     fn piecewise(&mut self) -> Option<&mut dyn Piecewise> {
@@ -388,10 +475,7 @@ impl Piecewise for WgpuSession {
         observer: &'a mut dyn Observer,
     ) -> RunFuture<'a> {
         Box::pin(async move {
-            self.run_batch(input, output, Some(piece), observer).await?;
-            if let Some(prepared) = &self.prepared {
-                *found = prepared.found(&self.gpu).await?;
-            }
+            *found = self.run_batch(input, output, Some(piece), observer).await?;
             Ok(())
         })
     }

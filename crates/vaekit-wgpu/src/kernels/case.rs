@@ -1,12 +1,10 @@
 //! Small dispatches whose results are known: for the probe and the tests.
 
-use vaekit_onnx::ops::Function;
-
 use std::ops::Range;
 
 use super::{
     Conv, ConvParams, Filters, FiltersParams, Inputs, Kernel, Map, MapParams, Merge, MergeParams, Moments,
-    MomentsParams, Outputs, POINTS, Prologue, Softmax, SoftmaxParams, TILE, Tile, TilesParams, Uniform, Weights,
+    MomentsParams, Outputs, POINTS, Prologue, Softmax, SoftmaxParams, TILE, TilesParams, Uniform, Weights,
 };
 use crate::layout::{LANES, Shape, Storage};
 
@@ -73,11 +71,11 @@ impl Case {
         };
         let to = Shape::new(outputs, side(from.height), side(from.width));
         let params = ConvParams { row: row as u32, ..ConvParams::packed(&conv, from, to, before) };
-        let batches = if conv.upsample { 4 } else { 1 };
         let mut noise = Noise(1);
         let taps = (conv.size * conv.size) as usize;
         let scale = 1.0 / ((taps * from.channels) as f32).sqrt();
-        let weights: Vec<Vec<f32>> = (0..batches).map(|_| noise.take(outputs * from.channels * taps, scale)).collect();
+        let of_batch = outputs * from.channels * taps;
+        let weights: Vec<Vec<f32>> = (0..conv.batches()).map(|_| noise.take(of_batch, scale)).collect();
         let mut arrays = vec![
             noise.image(from, conv.input),
             super::pack_weights(&weights, &noise.take(outputs, 1.0), from.channels, taps),
@@ -89,7 +87,7 @@ impl Case {
             arrays.push(noise.image(to, conv.output));
         }
         let output = unwritten(to.vectors() * LANES);
-        let grid = conv.grid(&params, batches);
+        let grid = conv.grid(&params);
         Case { kernel: Kernel::Conv(conv), uniform: Uniform::new(&params), grid, arrays, output }
     }
 
@@ -103,7 +101,7 @@ impl Case {
         let params = ConvParams::scores(&conv, q.planes() as u32, queries as u32, chunk, keys as u32);
         let arrays = vec![noise.image(q, conv.input), noise.image(k, storage)];
         let output = unwritten(keys.div_ceil(LANES) * count * LANES);
-        Case { kernel: Kernel::Conv(conv), uniform: Uniform::new(&params), grid: conv.grid(&params, 1), arrays, output }
+        Case { kernel: Kernel::Conv(conv), uniform: Uniform::new(&params), grid: conv.grid(&params), arrays, output }
     }
 
     /// The values that an attention's weights give of all queries but the first.
@@ -117,7 +115,7 @@ impl Case {
         let params = ConvParams::sums(&conv, v.planes() as u32, queries as u32, chunk, keys as u32);
         let arrays = vec![noise.image(weights, conv.input), noise.image(v, storage)];
         let output = unwritten(out.vectors() * LANES);
-        Case { kernel: Kernel::Conv(conv), uniform: Uniform::new(&params), grid: conv.grid(&params, 1), arrays, output }
+        Case { kernel: Kernel::Conv(conv), uniform: Uniform::new(&params), grid: conv.grid(&params), arrays, output }
     }
 
     /// Winograd's products of so many tiles.
@@ -126,17 +124,11 @@ impl Case {
         let (planes, out_planes) = (inputs.div_ceil(LANES), outputs.div_ceil(LANES));
         let params = ConvParams::points(&conv, planes as u32, out_planes as u32, tiles as u32);
         let arrays = vec![
-            noise.take(36 * planes * tiles * LANES, 1.0),
-            noise.take(36 * out_planes * planes * LANES * LANES, 1.0 / (inputs as f32).sqrt()),
+            noise.take(POINTS * planes * tiles * LANES, 1.0),
+            noise.take(POINTS * out_planes * planes * LANES * LANES, 1.0 / (inputs as f32).sqrt()),
         ];
-        let output = unwritten(36 * out_planes * tiles * LANES);
-        Case {
-            kernel: Kernel::Conv(conv),
-            uniform: Uniform::new(&params),
-            grid: conv.grid(&params, 36),
-            arrays,
-            output,
-        }
+        let output = unwritten(POINTS * out_planes * tiles * LANES);
+        Case { kernel: Kernel::Conv(conv), uniform: Uniform::new(&params), grid: conv.grid(&params), arrays, output }
     }
 
     /// A function of an image on a device whose grids have at most `max_groups` along an axis.
@@ -253,55 +245,6 @@ impl Case {
         let output = unwritten(shape.vectors() * LANES);
         let (uniform, grid) = (Uniform::new(&params), Outputs::grid(&params));
         Case { kernel: Kernel::Outputs(outputs), uniform, grid, arrays, output }
-    }
-
-    /// Small cases of all kernels in all of their variants, images stored in f32 or as `half` says: what a device is tried
-    /// with where it shall be known before a model is there.
-    pub fn all(half: Storage) -> Vec<Self> {
-        let prologues = [Prologue::Plain, Prologue::Affine, Prologue::AffineSilu];
-        let mut kernels = vec![Kernel::Merge(Merge), Kernel::Softmax(Softmax), Kernel::Filters(Filters)];
-        for storage in [Storage::F32, half] {
-            let conv = Conv {
-                size: 3,
-                stride: 1,
-                upsample: false,
-                tile: Tile::Wide,
-                weights: Weights::Packed,
-                prologue: Prologue::Plain,
-                residual: false,
-                relu: false,
-                input: storage,
-                output: storage,
-            };
-            let all = [Tile::Wide, Tile::Medium, Tile::Slim, Tile::Narrow, Tile::Plain];
-            // What is stored changes two functions only.
-            let tiles = if storage == Storage::F32 { &all[..] } else { &all[..1] };
-            for &tile in tiles {
-                let conv = Conv { tile, ..conv };
-                let product = Conv { size: 1, ..conv };
-                let (keys, values) = (Weights::Keys(storage), Weights::Values(storage));
-                let convs = [
-                    Conv { prologue: Prologue::AffineSilu, residual: true, relu: true, ..conv },
-                    Conv { stride: 2, ..conv },
-                    Conv { size: 2, upsample: true, ..conv },
-                    product,
-                    Conv { weights: keys, output: Storage::F32, ..product },
-                    Conv { weights: values, input: Storage::F32, ..product },
-                    Conv { weights: Weights::Points, input: Storage::F32, output: Storage::F32, ..product },
-                ];
-                kernels.extend(convs.map(Kernel::Conv));
-            }
-            for function in [Function::Identity, Function::Relu, Function::Tanh] {
-                let map = Map { function, prologue: Prologue::Affine, residual: true, storage };
-                kernels.push(Kernel::Map(map));
-            }
-            kernels.push(Kernel::Moments(Moments { input: storage }));
-            kernels.extend(prologues.map(|prologue| Kernel::Inputs(Inputs { prologue, input: storage })));
-            kernels.push(Kernel::Outputs(Outputs { residual: true, relu: true, output: storage }));
-        }
-        let mut known = std::collections::HashSet::new();
-        kernels.retain(|kernel| known.insert(*kernel));
-        kernels.into_iter().map(Case::small).collect()
     }
 
     /// What the twin computes.

@@ -2,7 +2,8 @@
 
 use vaekit_onnx::ops::Function;
 
-use super::{Prologue, apply, text};
+use super::text::{self, Arrays, Elements};
+use super::{Prologue, apply, relu};
 use crate::layout::{LANES, Storage};
 
 /// Threads of a workgroup.
@@ -46,29 +47,30 @@ impl Map {
         [params.across, params.pixels.div_ceil(THREADS).div_ceil(params.across.max(1)), params.planes]
     }
 
-    fn arrays(&self) -> Vec<(&'static str, Storage)> {
-        let mut arrays = vec![("input", self.storage)];
+    fn arrays(&self) -> Arrays {
+        let image = Elements::Vectors(self.storage);
+        let mut arrays = vec![("input", image)];
         if self.prologue != Prologue::Plain {
-            arrays.push(("scales", Storage::F32));
+            arrays.push(("scales", Elements::Vectors(Storage::F32)));
         }
         if self.residual {
-            arrays.push(("residual", self.storage));
+            arrays.push(("residual", image));
         }
-        arrays.push(("output", self.storage));
+        arrays.push(("output", image));
         arrays
     }
 
     pub(super) fn bindings(&self) -> Vec<Storage> {
-        self.arrays().into_iter().map(|(_, storage)| storage).collect()
+        text::storages(&self.arrays())
     }
 
     pub(super) fn wgsl(&self) -> String {
         let prologue = text::prologue(self.prologue, "id.z");
         let function = match self.function {
             Function::Identity => "",
-            Function::Relu => "x = max(x, vec4<f32>());",
+            Function::Relu => "x = relu(x);",
             // Beyond 10 it is 1 in f32, and some devices overflow.
-            Function::Tanh => "x = tanh(clamp(x, vec4<f32>(-10.0), vec4<f32>(10.0)));",
+            Function::Tanh => "x = select(tanh(clamp(x, vec4<f32>(-10.0), vec4<f32>(10.0))), x, is_nan(x));",
         };
         let residual = if self.residual { "x += load_residual(at);" } else { "" };
         text::head(&["pixels", "planes", "across"], &self.arrays())
@@ -90,7 +92,7 @@ impl Map {
             let x = apply(self.prologue, scales, p.planes as usize, channel, x);
             let y = match self.function {
                 Function::Identity => x,
-                Function::Relu => x.max(0.0),
+                Function::Relu => relu(x),
                 Function::Tanh => x.tanh(),
             };
             out[i] = self.storage.round(y + residual.map_or(0.0, |residual| residual[i]));

@@ -5,6 +5,7 @@
 //! as simply as can be; tests and the [probe](crate::probe) compare the two.
 
 mod case;
+mod cases;
 mod conv;
 mod map;
 mod norm;
@@ -16,6 +17,7 @@ mod winograd;
 pub(crate) use text::image_head;
 
 use crate::layout::Storage;
+use crate::plan::Capabilities;
 
 pub use case::{Case, GUARD};
 pub use conv::{Conv, ConvParams, Tile, TileSize, Weights};
@@ -94,6 +96,14 @@ impl Kernel {
         }
     }
 
+    /// Whether a device has the threads and the memory that a workgroup takes; all but the convolutions' are small.
+    pub fn fits(&self, capabilities: &Capabilities) -> bool {
+        match self {
+            Kernel::Conv(conv) => conv.fits(capabilities),
+            _ => true,
+        }
+    }
+
     /// The shader, whose entry point is `main`.
     pub fn wgsl(&self) -> String {
         match self {
@@ -140,6 +150,11 @@ impl Kernel {
 /// `x * sigmoid(x)`.
 fn silu(x: f32) -> f32 {
     x / (1.0 + (-x.max(-80.0)).exp())
+}
+
+/// Negative values become 0; NaN stays.
+fn relu(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
 }
 
 /// What a prologue makes of a lane, with the scales and shifts of all `planes`.

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::text;
+use super::text::{self, Elements};
 use crate::layout::{LANES, Shape, Storage};
 
 /// Threads of a workgroup.
@@ -77,12 +77,12 @@ impl Moments {
         [params.chunks, params.planes, 1]
     }
 
-    fn arrays(self) -> [(&'static str, Storage); 2] {
-        [("input", self.input), ("output", Storage::F32)]
+    fn arrays(self) -> [(&'static str, Elements); 2] {
+        [("input", Elements::Vectors(self.input)), ("output", Elements::Vectors(Storage::F32))]
     }
 
     pub(super) fn bindings(self) -> Vec<Storage> {
-        self.arrays().map(|(_, storage)| storage).to_vec()
+        text::storages(&self.arrays())
     }
 
     pub(super) fn wgsl(self) -> String {
@@ -159,14 +159,10 @@ impl Merge {
 
     pub(super) fn wgsl(self) -> String {
         // Channels are written one by one, since a group need not be whole vectors.
-        format!(
-            "struct Params {{ pixels: u32, chunk: u32, chunks: u32, planes: u32, plane: u32, width: u32, columns: u32,\n\
-             \x20 first: u32, channels: u32, group: u32, epsilon: f32 }}\n\
-             @group(0) @binding(0) var<uniform> p: Params;\n\
-             @group(0) @binding(1) var<storage, read> moments: array<f32>;\n\
-             @group(0) @binding(2) var<storage, read> constants: array<f32>;\n\
-             @group(0) @binding(3) var<storage, read_write> scales: array<f32>;\n\
-             var<workgroup> merged: array<vec3<f32>, {THREADS}>;\n\
+        let arrays = ["moments", "constants", "scales"].map(|name| (name, Elements::Lanes));
+        text::head(&[PARAMS, &["channels", "group", "epsilon_bits"]].concat(), &arrays)
+            + &format!(
+                "var<workgroup> merged: array<vec3<f32>, {THREADS}>;\n\
              // Count, mean, sum of squared deviations.\n\
              fn merge(a: vec3<f32>, b: vec3<f32>) -> vec3<f32> {{\n\
              \x20 if (b.x == 0.0) {{ return a; }}\n  if (a.x == 0.0) {{ return b; }}\n\
@@ -187,7 +183,7 @@ impl Merge {
              \x20   if (local < half) {{ merged[local] = merge(merged[local], merged[local + half]); }}\n  }}\n\
              \x20 workgroupBarrier();\n\
              \x20 let all = merged[0];\n\
-             \x20 let factor = 1.0 / sqrt(all.z / all.x + p.epsilon);\n\
+             \x20 let factor = 1.0 / sqrt(all.z / all.x + bitcast<f32>(p.epsilon_bits));\n\
              \x20 let lanes = p.planes * 4u;\n\
              \x20 for (var i = local; i < p.group; i += {THREADS}u) {{\n\
              \x20   let scale = constants[first + i] * factor;\n\
@@ -196,8 +192,8 @@ impl Merge {
              \x20 // Lanes past the last channel stay zero.\n\
              \x20 let past = p.channels + local;\n\
              \x20 if (group.x == 0u && past < lanes) {{\n    scales[past] = 0.0;\n    scales[lanes + past] = 0.0;\n  }}\n}}\n",
-            THREADS / 2
-        )
+                THREADS / 2
+            )
     }
 
     pub(super) fn twin(self, p: &MergeParams, arrays: &[&[f32]], out: &mut [f32]) {

@@ -1,6 +1,6 @@
 //! An attention's scores to weights, a chunk of queries at a time.
 
-use super::text;
+use super::text::{self, Elements};
 use crate::layout::{LANES, Storage};
 
 /// Queries of a workgroup, which lie side by side.
@@ -37,7 +37,7 @@ impl Softmax {
 
     pub(super) fn wgsl(self) -> String {
         let threads = QUERIES * SLICES;
-        text::head(&["keys", "queries", "scale_bits"], &[("scores", Storage::F32)])
+        text::head(&["keys", "queries", "scale_bits"], &[("scores", Elements::Vectors(Storage::F32))])
             + &format!(
                 "const LOW = -3.4e38;\n\
                  var<workgroup> shared_lanes: array<f32, {threads}>;\n\

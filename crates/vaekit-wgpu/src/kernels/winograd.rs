@@ -5,7 +5,8 @@
 //! [`Conv`](super::Conv)s, and [`Outputs`] transforms back and finishes. All of what is transformed is f32. The points are 0,
 //! ±5/8, ±3/2 and infinity, which lose least (as in `vaekit-kernels`).
 
-use super::{Prologue, apply, text};
+use super::text::{self, Arrays, Elements};
+use super::{Prologue, apply, relu};
 use crate::layout::{LANES, Shape, Storage};
 
 /// Threads of a workgroup.
@@ -104,7 +105,7 @@ impl Filters {
 
     pub(super) fn wgsl(self) -> String {
         let g = filter_matrix();
-        let arrays = [("weights", Storage::F32), ("points", Storage::F32)];
+        let arrays = ["weights", "points"].map(|name| (name, Elements::Vectors(Storage::F32)));
         let mut text = text::head(&["out_planes", "vectors", "across"], &arrays);
         text += &format!(
             "@compute @workgroup_size({THREADS})\nfn main(@builtin(global_invocation_id) id: vec3<u32>) {{\n\
@@ -186,26 +187,22 @@ impl Inputs {
         [(params.tiles * LANES as u32).div_ceil(THREADS), params.planes, 1]
     }
 
-    fn arrays(self) -> Vec<(&'static str, Storage)> {
-        let mut arrays = vec![("input", self.input)];
+    fn arrays(self) -> Arrays {
+        let mut arrays = vec![("input", Elements::Vectors(self.input))];
         if self.prologue != Prologue::Plain {
-            arrays.push(("scales", Storage::F32));
+            arrays.push(("scales", Elements::Vectors(Storage::F32)));
         }
-        arrays.push(("points", Storage::F32));
+        arrays.push(("points", Elements::Lanes));
         arrays
     }
 
     pub(super) fn bindings(self) -> Vec<Storage> {
-        self.arrays().into_iter().map(|(_, storage)| storage).collect()
+        text::storages(&self.arrays())
     }
 
     pub(super) fn wgsl(self) -> String {
         let b = input_matrix();
-        // Lanes are written one by one.
-        let mut text = text::head(TILES_PARAMS, &self.arrays())
-            .replace("points: array<vec4<f32>>", "points: array<f32>")
-            .replace("fn load_points(i: u32) -> vec4<f32>", "fn load_points(i: u32) -> f32")
-            .replace("fn store_points(i: u32, x: vec4<f32>)", "fn store_points(i: u32, x: f32)");
+        let mut text = text::head(TILES_PARAMS, &self.arrays());
         let prologue = match self.prologue {
             Prologue::Plain => "",
             Prologue::Affine => "x = x * load_scales(plane)[lane] + load_scales(p.planes + plane)[lane];",
@@ -284,24 +281,25 @@ impl Outputs {
         [params.tiles.div_ceil(THREADS), params.planes, 1]
     }
 
-    fn arrays(self) -> Vec<(&'static str, Storage)> {
+    fn arrays(self) -> Arrays {
+        let (points, image) = (Elements::Vectors(Storage::F32), Elements::Vectors(self.output));
         // Of the weights the biases are read.
-        let mut arrays = vec![("points", Storage::F32), ("weights", Storage::F32)];
+        let mut arrays = vec![("points", points), ("weights", points)];
         if self.residual {
-            arrays.push(("residual", self.output));
+            arrays.push(("residual", image));
         }
-        arrays.push(("output", self.output));
+        arrays.push(("output", image));
         arrays
     }
 
     pub(super) fn bindings(self) -> Vec<Storage> {
-        self.arrays().into_iter().map(|(_, storage)| storage).collect()
+        text::storages(&self.arrays())
     }
 
     pub(super) fn wgsl(self) -> String {
         let a = output_matrix();
         let residual = if self.residual { "x += load_residual(at);" } else { "" };
-        let relu = if self.relu { "x = max(x, vec4<f32>());" } else { "" };
+        let relu = if self.relu { "x = relu(x);" } else { "" };
         let mut text = text::head(TILES_PARAMS, &self.arrays());
         text += &format!(
             "fn write(plane: u32, row: u32, column: u32, sum: vec4<f32>) {{\n\
@@ -346,7 +344,7 @@ impl Outputs {
                 let at = ((channel / LANES * p.height as usize + y) * p.width as usize + x) * LANES + channel % LANES;
                 let sum = terms.sum::<f64>() as f32 + arrays[1][channel];
                 let sum = if self.residual { sum + arrays[2][at] } else { sum };
-                out[at] = self.output.round(if self.relu { sum.max(0.0) } else { sum });
+                out[at] = self.output.round(if self.relu { relu(sum) } else { sum });
             }
         }
     }

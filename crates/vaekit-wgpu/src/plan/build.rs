@@ -13,8 +13,12 @@ use crate::kernels::{
 use crate::layout::{LANES, Shape, Storage};
 use crate::network::{Layer, Network};
 
-/// Queries of an attention's chunk are a multiple of this: whole tiles.
-const QUERIES: usize = 256;
+/// Queries of an attention's chunk are a multiple of the first of these that its memory allows: whole tiles, or at least a
+/// quarter of one.
+const QUERIES: [usize; 3] = [256, 64, 16];
+
+/// How much longer a multiply-add takes where nothing is staged in workgroup memory, about.
+const PLAIN: u64 = 8;
 
 impl Plan {
     /// A plan for an input of this size.
@@ -286,9 +290,8 @@ impl Builder<'_> {
         arrays.extend(scales);
         arrays.extend(residual.map(Draft::Name));
         arrays.push(Draft::Name(output));
-        let batches = if layer.upsample { 4 } else { 1 };
-        let of_pixel = u64::from(batches * size * size) * (layer.inputs * layer.outputs) as u64;
-        self.bands(step, conv, params, batches, of_pixel, &arrays);
+        let of_pixel = u64::from(conv.batches() * size * size) * (layer.inputs * layer.outputs) as u64;
+        self.bands(step, conv, params, of_pixel, &arrays);
         Ok(())
     }
 
@@ -300,33 +303,36 @@ impl Builder<'_> {
             5..=8 => Tile::Medium,
             _ => Tile::Wide,
         };
-        let Capabilities { workgroup_bytes, workgroup_threads, .. } = *self.capabilities;
-        let fits =
-            |conv: &Conv| conv.workgroup_bytes() <= workgroup_bytes && conv.tile_size().threads() <= workgroup_threads;
         let order = [tile, Tile::Wide, Tile::Medium, Tile::Slim, Tile::Narrow, Tile::Plain];
-        let variants: Vec<Kernel> =
-            order.map(&conv).iter().filter(|conv| fits(conv)).copied().map(Kernel::Conv).collect();
+        let fitting = order.map(&conv).into_iter().filter(|conv| conv.fits(self.capabilities));
+        let variants: Vec<Kernel> = fitting.map(Kernel::Conv).collect();
         match self.working(step, &variants)? {
             Kernel::Conv(conv) => Ok(conv),
             _ => unreachable!("a convolution"),
         }
     }
 
-    /// Cuts a convolution into dispatches of whole rows, or of pieces of its only row, none of which takes long.
-    fn bands(&mut self, step: usize, conv: Conv, params: ConvParams, batches: u32, of_pixel: u64, arrays: &[Draft]) {
-        let Capabilities { dispatch_macs, max_groups, .. } = *self.capabilities;
+    /// Multiply-adds of one dispatch of a convolution.
+    pub(super) fn dispatch_macs(&self, conv: &Conv) -> u64 {
+        self.capabilities.dispatch_macs / if conv.tile == Tile::Plain { PLAIN } else { 1 }
+    }
+
+    /// Cuts a convolution into dispatches of whole rows, or of pieces of its only row where one tap sees no neighbours, none of
+    /// which takes long.
+    fn bands(&mut self, step: usize, conv: Conv, params: ConvParams, of_pixel: u64, arrays: &[Draft]) {
+        let max_groups = self.capabilities.max_groups;
         let tile = conv.tile_size();
-        let pixels = dispatch_macs / of_pixel.max(1);
+        let pixels = self.dispatch_macs(&conv) / of_pixel.max(1);
         let (width, rows) = (params.out_width, params.rows_end);
-        if conv.size == 1 && rows == 1 {
+        if conv.size == 1 && conv.stride == 1 && params.before == 0 && [params.in_height, rows] == [1, 1] {
             let piece = whole(pixels, tile.width, max_groups);
             for first in (0..width).step_by(piece as usize) {
                 let out_width = piece.min(width - first);
                 let (in_first, out_first) = (params.in_first + first, params.out_first + first);
-                let params = ConvParams { in_first, out_first, in_width: out_width, out_width, ..params };
+                let in_width = out_width.min(params.in_width.saturating_sub(first));
+                let params = ConvParams { in_first, out_first, in_width, out_width, ..params };
                 let macs = of_pixel * u64::from(out_width);
-                let grid = conv.grid(&params, batches);
-                self.push(step, Kernel::Conv(conv), grid, Uniform::new(&params), arrays.to_vec(), macs);
+                self.push(step, Kernel::Conv(conv), conv.grid(&params), Uniform::new(&params), arrays.to_vec(), macs);
             }
             return;
         }
@@ -334,8 +340,7 @@ impl Builder<'_> {
         for row in (0..rows).step_by(piece as usize) {
             let params = ConvParams { row, rows_end: row.saturating_add(piece).min(rows), ..params };
             let macs = of_pixel * u64::from(params.rows_end - row) * u64::from(width);
-            let grid = conv.grid(&params, batches);
-            self.push(step, Kernel::Conv(conv), grid, Uniform::new(&params), arrays.to_vec(), macs);
+            self.push(step, Kernel::Conv(conv), conv.grid(&params), Uniform::new(&params), arrays.to_vec(), macs);
         }
     }
 
@@ -345,8 +350,9 @@ impl Builder<'_> {
         let (shape, keys) = (self.shape(q), self.shape(k).pixels());
         let (queries, planes, vectors) = (shape.pixels(), shape.planes(), keys.div_ceil(LANES));
         let of_query = vectors as u64 * Storage::F32.bytes();
-        let chunk = (self.capabilities.scratch / of_query.max(1)).min(queries as u64) as usize;
-        let chunk = (chunk / QUERIES * QUERIES).max(QUERIES).min(queries);
+        let most = (self.capabilities.scratch / of_query.max(1)).min(queries as u64) as usize;
+        let of_tiles = QUERIES.into_iter().map(|tile| most / tile * tile).find(|&chunk| chunk > 0);
+        let chunk = if most == queries { queries } else { of_tiles.unwrap_or(QUERIES[2]).min(queries) };
         let scores = self.scratch("an attention's scores", step, step, of_query.saturating_mul(chunk as u64))?;
         let conv = |weights, input, output, tile| Conv {
             size: 1,
@@ -360,7 +366,8 @@ impl Builder<'_> {
             input,
             output,
         };
-        let by_keys = self.tiled(step, vectors, |tile| conv(Weights::Keys(storage), storage, Storage::F32, tile))?;
+        // As wide for few keys as for many, so that a network takes the same kernels whatever the size of its input.
+        let by_keys = self.tiled(step, usize::MAX, |tile| conv(Weights::Keys(storage), storage, Storage::F32, tile))?;
         let by_values = self.tiled(step, planes, |tile| conv(Weights::Values(storage), Storage::F32, storage, tile))?;
         let softmax = self.working(step, &[Kernel::Softmax(Softmax)])?;
         let (keys, planes, pixels) = (keys as u32, planes as u32, queries as u32);
@@ -370,11 +377,11 @@ impl Builder<'_> {
             let chunk = [first, count];
             let params = ConvParams::scores(&by_keys, planes, pixels, chunk, keys);
             let of_pixel = shape.channels as u64 * u64::from(keys);
-            self.bands(step, by_keys, params, 1, of_pixel, &[q, k, scores].map(Draft::Name));
+            self.bands(step, by_keys, params, of_pixel, &[q, k, scores].map(Draft::Name));
             let params = SoftmaxParams { keys, queries: count, scale };
             self.push(step, softmax, Softmax::grid(&params), Uniform::new(&params), vec![Draft::Name(scores)], 0);
             let params = ConvParams::sums(&by_values, planes, pixels, chunk, keys);
-            self.bands(step, by_values, params, 1, of_pixel, &[scores, v, output].map(Draft::Name));
+            self.bands(step, by_values, params, of_pixel, &[scores, v, output].map(Draft::Name));
         }
         Ok(())
     }

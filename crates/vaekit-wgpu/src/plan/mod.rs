@@ -34,8 +34,6 @@ pub struct Capabilities {
     pub dispatch_macs: u64,
     /// Most bytes of what a step needs beside images: an attention's scores.
     pub scratch: u64,
-    /// Whether wide convolutions go by Winograd.
-    pub winograd: bool,
     /// Kernels that gave wrong results here.
     pub wrong: Vec<Kernel>,
 }
@@ -53,7 +51,6 @@ impl Default for Capabilities {
             storage: Storage::F32,
             dispatch_macs: 4_000_000_000,
             scratch: 32 << 20,
-            winograd: true,
             wrong: Vec::new(),
         }
     }

@@ -28,10 +28,7 @@ impl Builder<'_> {
         let same = layer.size == 3 && layer.stride == 1 && layer.before == 1 && layer.after == 1 && !layer.upsample;
         let wide = layer.inputs >= CHANNELS && layer.outputs >= CHANNELS;
         let works = |kernel: &Kernel| !self.capabilities.wrong.contains(kernel);
-        same && wide
-            && self.capabilities.winograd
-            && self.transforms(images).iter().all(works)
-            && self.product(step, layer).is_ok()
+        same && wide && self.transforms(images).iter().all(works) && self.product(step, layer).is_ok()
     }
 
     /// The products of the points.
@@ -59,7 +56,8 @@ impl Builder<'_> {
 
     /// The weights' points once, then bands of tiles: to points, their products, and back.
     pub(super) fn winograd(&mut self, step: usize, layer: &Layer, images: &Images) -> Result<(), PlanError> {
-        let Capabilities { dispatch_macs, max_groups, scratch, .. } = *self.capabilities;
+        let Capabilities { max_groups, scratch, .. } = *self.capabilities;
+        let product = self.product(step, layer)?;
         let (from, to) = (self.shape(images.input), self.shape(images.output));
         let (planes, out_planes) = (from.planes() as u32, to.planes() as u32);
         let (across, rows) = (to.width.div_ceil(TILE) as u32, to.height.div_ceil(TILE) as u32);
@@ -68,7 +66,9 @@ impl Builder<'_> {
         let of_row = u64::from(across) * of_tile * u64::from(planes.max(out_planes));
         let macs_of_row = u64::from(across) * (POINTS * layer.inputs * layer.outputs) as u64;
         let of_axis = u64::from(max_groups) * 16 / u64::from(across);
-        let band = (scratch / of_row).min(dispatch_macs / macs_of_row).min(of_axis).clamp(1, u64::from(rows)) as u32;
+        let band =
+            (scratch / of_row).min(self.dispatch_macs(&product) / macs_of_row).min(of_axis).clamp(1, u64::from(rows))
+                as u32;
 
         let weights = FiltersParams::new(planes, out_planes, max_groups);
         let filters =
@@ -77,7 +77,6 @@ impl Builder<'_> {
         let points = self.scratch("transformed tiles", step, step, tiles * u64::from(planes))?;
         let products = self.scratch("products of tiles", step, step, tiles * u64::from(out_planes))?;
         let [to_points, tiles_to_points, to_outputs] = self.transforms(images);
-        let product = self.product(step, layer)?;
         let constant = Draft::Constant(layer.weights);
         let arrays = vec![constant, Draft::Name(filters)];
         self.push(step, to_points, Filters::grid(&weights), Uniform::new(&weights), arrays, 0);
@@ -91,7 +90,7 @@ impl Builder<'_> {
 
             let params = ConvParams::points(&product, planes, out_planes, params.tiles);
             let arrays = [points, filters, products].map(Draft::Name).to_vec();
-            let grid = product.grid(&params, POINTS as u32);
+            let grid = product.grid(&params);
             let macs = macs_of_row * u64::from(count);
             self.push(step, Kernel::Conv(product), grid, Uniform::new(&params), arrays, macs);
 

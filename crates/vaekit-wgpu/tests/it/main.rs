@@ -12,7 +12,7 @@ mod vaes;
 #[path = "../../../vaekit-cpu/tests/it/weights.rs"]
 mod weights;
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use vaekit::block_on;
 use vaekit_wgpu::{Gpu, GpuOptions};
@@ -30,6 +30,15 @@ fn gpu() -> Option<Gpu> {
         }
     });
     gpu.clone()
+}
+
+/// The device of tests that count its memory or its errors, one at a time, with as much memory as there is.
+fn alone() -> Option<MutexGuard<'static, Gpu>> {
+    static GPU: OnceLock<Mutex<Gpu>> = OnceLock::new();
+    gpu()?;
+    let gpu = GPU.get_or_init(|| Mutex::new(request().unwrap())).lock().unwrap_or_else(PoisonError::into_inner);
+    gpu.limit_memory(u64::MAX);
+    Some(gpu)
 }
 
 /// A device of its own.

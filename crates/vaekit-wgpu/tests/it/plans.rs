@@ -1,15 +1,16 @@
 //! Plans, which need no GPU.
 
+use std::collections::HashSet;
 use std::io::Cursor;
 
 use ndarray::Array4;
 use vaekit::{Domain, Half, Kl, KlClass, KlHalf, LatentSpace, Network, VaeConfig};
-use vaekit_onnx::ops::Ops;
+use vaekit_onnx::ops::{Conv, Op, OpKind, Ops};
 use vaekit_reference::{Reference, compare, verification_input};
-use vaekit_wgpu::kernels::{Kernel, Tile};
+use vaekit_wgpu::kernels::{Kernel, Tile, Weights};
 use vaekit_wgpu::layout::{LANES, Shape, Storage, pack, unpack};
 use vaekit_wgpu::network;
-use vaekit_wgpu::plan::{Array, Capabilities, Counts, Plan, PlanError};
+use vaekit_wgpu::plan::{Array, Capabilities, Counts, Dispatch, Plan, PlanError};
 
 use crate::layers::ops;
 use crate::networks::model;
@@ -162,6 +163,87 @@ fn plans_on_narrow_devices_compute_what_networks_do() {
         }
     }
     assert!(pieces > steps, "{pieces} pieces of {steps} steps: little was cut into bands");
+}
+
+/// So that any size will do to try them.
+#[test]
+fn a_network_takes_the_same_kernels_whatever_the_size() {
+    for config in vaes::families().into_iter().map(|(_, config)| config).chain([sd()]) {
+        for half in Half::BOTH {
+            let network = network::Network::new(ops(&config, half), drop).unwrap();
+            let channels = network.steps.channels[0];
+            // A latent's pixels are the least that an encoder takes.
+            let least = if half == Half::Encoder { config.latents.image_multiple() } else { 1 };
+            let kernels = |height: usize, width: usize| -> HashSet<Kernel> {
+                let shape = Shape::new(channels, height * least, width * least);
+                let plan = Plan::new(&network, shape, &large()).unwrap();
+                plan.dispatches.into_iter().map(|dispatch| dispatch.kernel).collect()
+            };
+            let of_least = kernels(1, 1);
+            for (height, width) in [(2, 1), (1, 9), (8, 8), (40, 33)] {
+                assert_eq!(kernels(height, width), of_least, "{half} of {height} by {width}");
+            }
+        }
+    }
+}
+
+#[test]
+fn where_memory_is_short_an_attention_takes_little_beside_images() {
+    let network = network::Network::new(ops(&sd(), Half::Decoder), drop).unwrap();
+    for scratch in [32 << 20, 4 << 20] {
+        let storage = Storage::PackedF16;
+        let capabilities = Capabilities { scratch, storage, max_binding: 1 << 32, ..large() };
+        // A picture of 2048 by 2048: the scores of one query take 256 KiB.
+        let plan = Plan::new(&network, Shape::new(4, 256, 256), &capabilities).unwrap();
+        check(&plan, &capabilities);
+        let scores = plan.dispatches.iter().filter(|dispatch| matches!(dispatch.kernel, Kernel::Softmax(_)));
+        let bytes = scores.map(|dispatch| match dispatch.arrays[0] {
+            Array::Slot { bytes, .. } => bytes,
+            Array::Constant(_) => 0,
+        });
+        assert_eq!(bytes.max(), Some(scratch));
+    }
+}
+
+/// Without workgroup memory a convolution takes several times as long, and no dispatch should.
+#[test]
+fn dispatches_of_plain_kernels_are_shorter() {
+    let network = network::Network::new(ops(&sd(), Half::Decoder), drop).unwrap();
+    let products = |capabilities: &Capabilities| {
+        let plan = Plan::new(&network, Shape::new(4, 64, 64), capabilities).unwrap();
+        let product =
+            |dispatch: &&Dispatch| matches!(dispatch.kernel, Kernel::Conv(conv) if conv.weights == Weights::Points);
+        plan.dispatches.iter().filter(product).count()
+    };
+    let staged = products(&large());
+    let plain = products(&Capabilities { workgroup_bytes: 0, ..large() });
+    assert!(plain >= 3 * staged, "{plain} dispatches, staged {staged}");
+}
+
+/// A convolution of one tap with a stride has one row of outputs where its input has two, of which it reads one.
+#[test]
+fn one_tap_with_a_stride() {
+    let (inputs, outputs, height, width) = (3, 5, 2, 9);
+    let value = |seed: usize| move |i: usize| ((i * 7 + seed) % 11) as f32 / 8.0 - 0.5;
+    let (weight, bias) = ((0..inputs * outputs).map(value(1)).collect(), (0..outputs).map(value(2)).collect());
+    let input: Vec<f32> = (0..inputs * height * width).map(value(3)).collect();
+    let expected: Vec<f32> = (0..outputs * width.div_ceil(2))
+        .map(|i| {
+            let (o, x) = (i / width.div_ceil(2), i % width.div_ceil(2));
+            let (weight, bias): (&Vec<f32>, &Vec<f32>) = (&weight, &bias);
+            bias[o] + (0..inputs).map(|c| weight[o * inputs + c] * input[c * height * width + 2 * x]).sum::<f32>()
+        })
+        .collect();
+    let conv = Conv { weight, bias, inputs, size: 1, stride: 2, before: 0, after: 0 };
+    let op = Op { name: "halve".into(), input: 0, kind: OpKind::Conv(conv) };
+    let ops = Ops { ops: vec![op], channels: vec![inputs, outputs], output: 1 };
+    let mut constants = Vec::new();
+    let network = network::Network::new(ops, |values| constants.push(values)).unwrap();
+    for capabilities in [large(), Capabilities { dispatch_macs: 1, ..large() }] {
+        let plan = Plan::new(&network, Shape::new(inputs, height, width), &capabilities).unwrap();
+        let found = run_by_twins(&plan, &constants, &input);
+        assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5), "{found:?}, expected {expected:?}");
+    }
 }
 
 #[test]

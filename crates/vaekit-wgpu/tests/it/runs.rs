@@ -3,13 +3,15 @@
 use std::ops::ControlFlow;
 
 use ndarray::{Array4, Axis, s};
-use vaekit::{Failure, Half, Observer, Progress, Session, StepFuture, block_on};
+use vaekit::{
+    Domain, Failure, Half, Latents, Observer, Piece, Progress, Session, Statistics, StepFuture, Vae, block_on,
+};
 use vaekit_reference::{Noise, compare};
 use vaekit_wgpu::{Gpu, GpuError, GpuOptions, Options, wgpu};
 
 use crate::networks::{model, open, run};
 use crate::weights::{Kind, weights};
-use crate::{gpu, request, vaes};
+use crate::{alone, gpu, request, vaes};
 
 fn decoder() -> Vec<u8> {
     let config = vaes::kl(4, |_| {});
@@ -121,6 +123,105 @@ fn memory_that_is_not_there_is_an_error_and_f16_may_help() {
 }
 
 #[test]
+fn what_is_held_is_given_back_and_only_one_session_holds_it() {
+    let Some(gpu) = alone() else { return };
+    let input = latents(1, 9, 14);
+    let mut first = open(&gpu, &decoder(), &Options::default());
+    let weights = gpu.held_bytes();
+    let expected = run(&mut first, &input, &mut ()).unwrap();
+    let of_run = gpu.held_bytes() - weights;
+    assert!(weights > 0 && of_run > 0);
+    let mut second = open(&gpu, &decoder(), &Options::default());
+    assert_eq!(run(&mut second, &input, &mut ()).unwrap(), expected);
+    assert_eq!(gpu.held_bytes(), 2 * weights + of_run, "both sessions hold images");
+    assert_eq!(run(&mut first, &input, &mut ()).unwrap(), expected);
+    assert_eq!(gpu.held_bytes(), 2 * weights + of_run);
+    assert!(first.release() && !first.release() && !second.release());
+    assert_eq!(gpu.held_bytes(), 2 * weights);
+    drop(first);
+    run(&mut second, &latents(1, 3, 3), &mut StopAt { n: 0, seen: Vec::new() }).unwrap_err();
+    drop(second);
+    assert_eq!(gpu.held_bytes(), 0);
+}
+
+/// A device that has less memory from one run to the next: smaller bands of the same, then f16, then tiles.
+#[test]
+fn with_less_and_less_memory_a_picture_is_decoded_all_the_same() {
+    let Some(gpu) = alone() else { return };
+    let input = latents(1, 40, 36);
+    let half = Options { allow_f16: true, ..Options::default() };
+    let mut session = open(&gpu, &decoder(), &half);
+    // Its kernels are tried while there is memory.
+    let tight = session.counts([4, 8, 8]).unwrap().memory - 1;
+    block_on(open(&gpu, &decoder(), &Options { memory: Some(tight), ..half }).prepare([4, 8, 8])).unwrap();
+
+    let weights = gpu.held_bytes();
+    let expected = run(&mut session, &input, &mut ()).unwrap();
+    let mut held = gpu.held_bytes();
+    assert!(session.release());
+    for (what, largest) in [("smaller bands", 0.0), ("f16", 0.1)] {
+        gpu.limit_memory(held - 1);
+        let found = run(&mut session, &input, &mut ()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let comparison = compare(found.view(), expected.view(), largest, 2.0).unwrap();
+        assert!(comparison.holds() && (comparison.max_abs_error > 0.0) == (largest > 0.0), "{what}: {comparison:?}");
+        assert!(gpu.held_bytes() < held, "{what}: {} bytes of {held}", gpu.held_bytes());
+        held = gpu.held_bytes();
+        // The same size works again at once.
+        assert_eq!(run(&mut session, &input, &mut ()).unwrap(), found, "{what}");
+        assert!(session.release());
+    }
+    gpu.limit_memory(held - 1);
+    let mut output = Array4::zeros((1, 3, 80, 72));
+    let error = block_on(session.run(input.view(), output.view_mut(), &mut ())).unwrap_err();
+    assert!(matches!(&error, Failure::OutOfMemory(reason) if reason.contains("the GPU may take")), "{error}");
+    assert_eq!(gpu.held_bytes(), weights, "what was there of what failed is given back");
+
+    let mut vae = Vae::new(vaes::kl(4, |_| {}), None, Some(Box::new(session)));
+    let mut cut = Cuts::default();
+    let latents = Latents { data: input, domain: Domain::Raw };
+    let image = block_on(vae.decode_with(latents, &mut cut)).unwrap();
+    assert!(cut.0 > 0 && image.data.iter().all(|value| value.is_finite()), "{} cuts", cut.0);
+}
+
+/// Counts how often it is told of a cut.
+#[derive(Default)]
+struct Cuts(usize);
+
+impl Observer for Cuts {
+    fn step(&mut self, _: Progress) -> StepFuture<'_> {
+        Box::pin(std::future::ready(ControlFlow::Continue(())))
+    }
+
+    fn cut(&mut self, _: &vaekit::Cut) {
+        self.0 += 1;
+    }
+}
+
+/// Tiles that only fit in f16 do not try f32 again each time.
+#[test]
+fn what_works_for_a_size_is_kept_for_its_pieces() {
+    let Some(gpu) = alone() else { return };
+    let options = Options { allow_f16: true, ..Options::default() };
+    let needed = open(&gpu, &decoder(), &options).counts([4, 24, 24]).unwrap().memory;
+    let mut session = open(&gpu, &decoder(), &Options { memory: Some(needed - 1), ..options });
+    let weights = gpu.held_bytes();
+    let mut held = Vec::new();
+    for given in [false, false, true, true] {
+        let mut output = Array4::zeros((1, 3, 48, 48));
+        let mut found = Statistics::default();
+        let whole = Statistics { norms: Vec::new() };
+        let piece = Piece { size: [24, 24], own: [0..20, 0..24], given: given.then_some(&whole) };
+        let piecewise = session.piecewise().unwrap();
+        let input = latents(1, 24, 24);
+        block_on(piecewise.run_piece(&piece, input.view(), output.view_mut(), &mut found, &mut ())).unwrap();
+        assert!(!found.norms.is_empty());
+        held.push(gpu.held_bytes() - weights);
+    }
+    assert_eq!((held[0], held[2]), (held[1], held[3]));
+    assert!(held.iter().all(|&held| held < needed), "{held:?} bytes of {needed}: it is not in f16");
+}
+
+#[test]
 fn a_lost_device_is_an_error_and_another_can_be_had() {
     if gpu().is_none() {
         return;
@@ -136,16 +237,66 @@ fn a_lost_device_is_an_error_and_another_can_be_had() {
     assert_eq!(again, expected);
 }
 
-/// The limits that WebGPU guarantees, as an application may have asked for them.
+/// Nobody tells of its loss: whatever is done first has to find out, and no kernel is to blame.
 #[test]
-fn a_device_of_an_application_is_shared_with_its_limits() {
+fn the_loss_of_an_application_s_device_shows_in_what_fails() {
     let Some(ours) = gpu() else { return };
+    let input = latents(1, 3, 3);
+    let of_session = |gpu: &Gpu| open(gpu, &decoder(), &Options::default());
+    let lost = |what: &str, gpu: &Gpu, error: &str| {
+        assert!(error.contains("the device was lost"), "{what}: {error}");
+        assert!(gpu.lost().is_some() && !gpu.findings().iter().any(|finding| finding.is_wrong()), "{what}");
+    };
+    let gpu = of_application(&ours);
+    let mut session = of_session(&gpu);
+    run(&mut session, &input, &mut ()).unwrap();
+    assert_eq!(gpu.lost(), None);
+    gpu.device().destroy();
+    lost("a run again", &gpu, &run(&mut session, &input, &mut ()).unwrap_err().to_string());
+
+    let gpu = of_application(&ours);
+    let mut session = of_session(&gpu);
+    gpu.device().destroy();
+    lost("the first run", &gpu, &run(&mut session, &input, &mut ()).unwrap_err().to_string());
+
+    let gpu = of_application(&ours);
+    gpu.device().destroy();
+    lost("a probe", &gpu, &block_on(gpu.probe()).unwrap_err().to_string());
+}
+
+/// An application that makes a mistake on a device that is lent to it has not lost it.
+#[test]
+fn an_error_of_others_ends_nothing() {
+    let Some(gpu) = alone() else { return };
+    let input = latents(1, 3, 3);
+    let mut session = open(&gpu, &decoder(), &Options::default());
+    let expected = run(&mut session, &input, &mut ()).unwrap();
+    assert_eq!(gpu.stray_error(), None);
+    let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::MAP_WRITE;
+    let wrong = wgpu::BufferDescriptor { label: None, size: 4, usage, mapped_at_creation: false };
+    let _ = gpu.device().create_buffer(&wrong);
+    assert!(gpu.stray_error().is_some());
+    assert_eq!(run(&mut session, &input, &mut ()).unwrap(), expected);
+    assert_eq!(gpu.lost(), None);
+    // And one that it waits for is told to nobody else.
+    let error = block_on(gpu.watched(|device| device.create_buffer(&wrong))).unwrap_err();
+    assert!(matches!(error, Failure::Other(_)), "{error}");
+}
+
+/// A device of its own as an application would have asked for it: with the limits that WebGPU guarantees.
+fn of_application(ours: &Gpu) -> Gpu {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     let adapters = block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
     let named = |adapter: &wgpu::Adapter| adapter.get_info().name == ours.report().name;
     let adapter = adapters.into_iter().find(named).unwrap();
     let (device, queue) = block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap();
-    let gpu = Gpu::from_device(device, queue);
+    Gpu::from_device(device, queue)
+}
+
+#[test]
+fn a_device_of_an_application_is_shared_with_its_limits() {
+    let Some(ours) = gpu() else { return };
+    let gpu = of_application(&ours);
     assert_eq!(gpu.capabilities().max_binding, 128 << 20);
     let input = latents(1, 4, 5);
     let expected = run(&mut open(&ours, &decoder(), &Options::default()), &input, &mut ()).unwrap();
@@ -181,23 +332,12 @@ fn steps_are_timed_and_kernels_were_tried() {
 
 #[test]
 fn a_picture_is_drawn_as_it_is_read() {
-    let Some(gpu) = gpu() else { return };
+    let Some(gpu) = alone() else { return };
     let input = latents(1, 9, 5);
     let mut session = open(&gpu, &decoder(), &Options::default());
     let expected = run(&mut session, &input, &mut ()).unwrap();
-    let texture = |width, height| {
-        gpu.device().create_texture(&wgpu::TextureDescriptor {
-            label: None,
-            size: wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
-            mip_level_count: 1,
-            sample_count: 1,
-            dimension: wgpu::TextureDimension::D2,
-            format: wgpu::TextureFormat::Rgba8Unorm,
-            usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_SRC,
-            view_formats: &[],
-        })
-    };
-    let picture = texture(10, 18);
+    let held = gpu.held_bytes();
+    let picture = block_on(session.picture([18, 10])).unwrap();
     let item = input.index_axis(Axis(0), 0);
     block_on(session.draw(item, &picture, &mut ())).unwrap();
     for (y, row) in pixels(&gpu, &picture).chunks_exact(256).take(18).enumerate() {
@@ -208,10 +348,23 @@ fn a_picture_is_drawn_as_it_is_read() {
             assert!(channel == 3 && found == 255 || (f32::from(found) - expected).abs() < 0.51, "{y} {x} {channel}");
         }
     }
-    let error = block_on(session.draw(item, &texture(10, 17), &mut ())).unwrap_err();
+    let small = block_on(session.picture([17, 10])).unwrap();
+    let error = block_on(session.draw(item, &small, &mut ())).unwrap_err();
     assert!(error.to_string().contains("the picture is 10 by 18, the texture 10 by 17"), "{error}");
     let error = block_on(session.draw(input.mapv(|_| f32::NAN).index_axis(Axis(0), 0), &picture, &mut ())).unwrap_err();
     assert!(error.to_string().contains("pixels of 180 are NaN or infinite"), "{error}");
+    drop((small, picture));
+    assert_eq!(gpu.held_bytes(), held);
+    let error = block_on(session.picture([1 << 20, 1])).unwrap_err();
+    assert!(error.to_string().contains("the picture is 1 by 1048576, this device draws"), "{error}");
+    // As an image in f16 too.
+    let tight = session.counts([4, 9, 5]).unwrap().memory - 1;
+    let half = Options { allow_f16: true, memory: Some(tight) };
+    let mut session = open(&gpu, &decoder(), &half);
+    let picture = block_on(session.picture([18, 10])).unwrap();
+    block_on(session.draw(item, &picture, &mut ())).unwrap();
+    let first = pixels(&gpu, &picture)[0];
+    assert!((f32::from(first) - (expected[(0, 0, 0, 0)] / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).abs() < 3.0, "{first}");
 }
 
 /// A texture's bytes, 256 a row.

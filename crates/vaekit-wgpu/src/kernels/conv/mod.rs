@@ -9,8 +9,10 @@ mod params;
 mod twin;
 mod wgsl;
 
-use super::Prologue;
+use super::text::{self, Arrays, Elements};
+use super::{POINTS, Prologue};
 use crate::layout::{LANES, Storage};
+use crate::plan::Capabilities;
 
 pub use params::ConvParams;
 
@@ -113,7 +115,11 @@ impl Conv {
     pub fn tile_size(&self) -> TileSize {
         let tile = |width, height, vectors, columns| {
             // One tap does not need its neighbours: rows of pixels are one row, and more planes fit.
-            let depth = if self.size == 1 { 4 } else { 1 };
+            let depth = match (self.size, width * height) {
+                (1, ..=128) => 4,
+                (1, _) => 2,
+                _ => 1,
+            };
             let (width, height) = if self.size == 1 { (width * height, 1) } else { (width, height) };
             TileSize { width, height, pixels: 4, vectors, columns, depth }
         };
@@ -146,30 +152,45 @@ impl Conv {
         ((tile.width - 1) * self.stride + self.size, (tile.height - 1) * self.stride + self.size)
     }
 
-    /// Workgroups of a dispatch of so many batches.
-    pub fn grid(&self, params: &ConvParams, batches: u32) -> [u32; 3] {
-        let tile = self.tile_size();
-        let rows = params.rows_end.saturating_sub(params.row);
-        [params.out_width.div_ceil(tile.width), rows.div_ceil(tile.height), params.columns * batches]
+    /// Whether a device has the threads and the memory that a workgroup takes.
+    pub fn fits(&self, capabilities: &Capabilities) -> bool {
+        self.workgroup_bytes() <= capabilities.workgroup_bytes
+            && self.tile_size().threads() <= capabilities.workgroup_threads
     }
 
-    fn arrays(&self) -> Vec<(&'static str, Storage)> {
+    /// Batches: Winograd's points, or an enlargement's four parities.
+    pub fn batches(&self) -> u32 {
+        match self.weights {
+            Weights::Points => POINTS as u32,
+            _ if self.upsample => 4,
+            _ => 1,
+        }
+    }
+
+    /// Workgroups of a dispatch.
+    pub fn grid(&self, params: &ConvParams) -> [u32; 3] {
+        let tile = self.tile_size();
+        let rows = params.rows_end.saturating_sub(params.row);
+        [params.out_width.div_ceil(tile.width), rows.div_ceil(tile.height), params.columns * self.batches()]
+    }
+
+    fn arrays(&self) -> Arrays {
         let weights = match self.weights {
             Weights::Packed | Weights::Points => Storage::F32,
             Weights::Keys(storage) | Weights::Values(storage) => storage,
         };
-        let mut arrays = vec![("input", self.input), ("weights", weights)];
+        let mut arrays = vec![("input", Elements::Vectors(self.input)), ("weights", Elements::Vectors(weights))];
         if self.prologue != Prologue::Plain {
-            arrays.push(("scales", Storage::F32));
+            arrays.push(("scales", Elements::Vectors(Storage::F32)));
         }
         if self.residual {
-            arrays.push(("residual", self.output));
+            arrays.push(("residual", Elements::Vectors(self.output)));
         }
-        arrays.push(("output", self.output));
+        arrays.push(("output", Elements::Vectors(self.output)));
         arrays
     }
 
     pub(in crate::kernels) fn bindings(&self) -> Vec<Storage> {
-        self.arrays().into_iter().map(|(_, storage)| storage).collect()
+        text::storages(&self.arrays())
     }
 }

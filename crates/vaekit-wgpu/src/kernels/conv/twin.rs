@@ -1,11 +1,10 @@
 //! A convolution as plain loops.
 
 use super::{Conv, ConvParams, Weights};
-use crate::kernels::{Prologue, apply};
+use crate::kernels::{Prologue, apply, relu};
 use crate::layout::LANES;
 
 impl Conv {
-    /// `grid` counts batches only: a twin computes all of the rows.
     pub(in crate::kernels) fn twin(&self, p: &ConvParams, arrays: &[&[f32]], out: &mut [f32]) {
         let mut arrays = arrays.iter().copied();
         let mut next = |is_there: bool| if is_there { arrays.next().unwrap_or_default() } else { &[] };
@@ -27,8 +26,7 @@ impl Conv {
                 Weights::Keys(_) | Weights::Values(_) => 0.0,
             }
         };
-        let batches = if self.upsample { 4 } else { self.batches(p) };
-        let outputs = (0..batches).flat_map(|batch| {
+        let outputs = (0..self.batches()).flat_map(|batch| {
             let channels = 0..p.out_planes as usize * LANES;
             channels.flat_map(move |to| {
                 (p.row..p.rows_end).flat_map(move |row| (0..p.out_width).map(move |column| (batch, to, row, column)))
@@ -64,12 +62,7 @@ impl Conv {
             if self.residual {
                 sum += residual[at];
             }
-            out[at] = self.output.round(if self.relu { sum.max(0.0) } else { sum });
+            out[at] = self.output.round(if self.relu { relu(sum) } else { sum });
         }
-    }
-
-    /// Winograd's batches are the 36 points of a tile.
-    fn batches(&self, p: &ConvParams) -> u32 {
-        if p.in_batch > 0 { 36 } else { 1 }
     }
 }

@@ -56,7 +56,7 @@ impl Conv {
             finish += "  x += load_residual(at);\n";
         }
         if self.relu {
-            finish += "  x = max(x, vec4<f32>());\n";
+            finish += "  x = relu(x);\n";
         }
         format!(
             "fn write(batch: u32, out: u32, row: u32, column: u32, sum: vec4<f32>) {{\n\
