@@ -551,18 +551,22 @@ pub enum CacheCommand {
 #[command(after_help = "Examples:
   vaekit compare photos/ --vae mse --vae ema --vae anime.ckpt -o report
   vaekit compare photo.jpg --vae mse,engine=ort --vae mse,engine=tract -o report
-  vaekit compare photo.jpg --vae vae.safetensors --vae vae.safetensors,precision=fp16,label=half -o report")]
+  vaekit compare photo.jpg --vae vae.safetensors --vae vae.safetensors,precision=fp16,label=half -o report
+  vaekit compare photos/ --checkpoint anime.safetensors --vae Automatic --vae None -o report   # its own file, and the one in it")]
 pub struct CompareArgs {
     /// Pictures (PNG, JPEG, WebP, TIFF), or folders of pictures; five or more for a verdict that means something
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<PathBuf>,
     /// What to compare, as often as there is something: a VAE as elsewhere, and perhaps how to run it: engine=, provider=,
-    /// device=, precision=fp32|fp16, scaling=, config=, label=
+    /// device=, tiles=, precision=fp32|fp16, scaling=, config=, label=
     #[arg(long = "vae", required = true, value_name = "V[,KEY=VALUE]...")]
     pub variants: Vec<VariantArg>,
     /// The folder for index.html, report.json and report.csv
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
+    /// The whole checkpoint that a --vae `Automatic` or `None` chooses for; it also tells how latents are scaled
+    #[arg(long = "checkpoint", value_name = "FILE")]
+    pub of: Option<PathBuf>,
     /// Also write every decoded picture, as PNG into a folder for each VAE
     #[arg(long)]
     pub pictures: bool,
@@ -597,13 +601,15 @@ pub struct VariantArg {
     pub config: Option<PathBuf>,
 }
 
+/// What may be said of a VAE that is compared.
+const VARIANT_KEYS: [&str; 8] = ["label", "engine", "provider", "device", "tiles", "precision", "scaling", "config"];
+
 impl std::str::FromStr for VariantArg {
     type Err = String;
 
     /// A comma counts where a known key and `=` follow; others belong to what stands before (`scaling=0.36,0.12`).
     fn from_str(text: &str) -> Result<Self, String> {
-        const KEYS: [&str; 8] = ["label", "engine", "provider", "device", "tiles", "precision", "scaling", "config"];
-        let key_of = |part: &str| part.split_once('=').is_some_and(|(key, _)| KEYS.contains(&key));
+        let key_of = |part: &str| part.split_once('=').is_some_and(|(key, _)| VARIANT_KEYS.contains(&key));
         let mut parts: Vec<String> = Vec::new();
         for part in text.split(',') {
             match parts.last_mut() {
@@ -633,10 +639,11 @@ impl std::str::FromStr for VariantArg {
 }
 
 impl VariantArg {
-    /// Which VAE, of those in `library`, and what it runs on, with `engine` where this says nothing else.
-    pub fn vae_args(&self, library: &LibraryArgs, engine: &EngineArgs) -> VaeArgs {
+    /// Which VAE, of those that `args` have, and what it runs on, with their engine where this says nothing else.
+    pub fn vae_args(&self, args: &CompareArgs) -> VaeArgs {
+        let CompareArgs { of, library, engine, .. } = args;
         VaeArgs {
-            choice: ChoiceArgs { vae: Some(self.vae.clone()), of: None, library: library.clone() },
+            choice: ChoiceArgs { vae: Some(self.vae.clone()), of: of.clone(), library: library.clone() },
             precision: self.precision,
             checkpoint: CheckpointArgs { config: self.config.clone(), scaling: self.scaling.clone() },
             engine: EngineArgs {
@@ -651,6 +658,15 @@ impl VariantArg {
                 ..engine.clone()
             },
         }
+    }
+
+    /// What looks like a misspelt key in the VAE's name, for a VAE that is not found.
+    pub fn unknown_key(&self) -> Option<String> {
+        let is_key = |key: &str| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+        let parts = self.vae.split(',').skip(1);
+        let (key, _) = parts.filter_map(|part| part.split_once('=')).find(|(key, _)| is_key(key.trim()))?;
+        let known = VARIANT_KEYS.map(|known| format!("{known}=")).join(", ");
+        Some(format!("`{}=` says nothing about a VAE; what does is {known}", key.trim()))
     }
 
     /// A label: the one given, else `name` and whatever was asked for beside it.
@@ -706,6 +722,24 @@ mod tests {
         assert!(
             parse("a,engine=onnx").is_err() && parse("engine=ort").is_ok_and(|variant| variant.vae == "engine=ort")
         );
+    }
+
+    #[test]
+    fn misspelt_keys() {
+        let check = |text: &str, expected: Option<&str>| {
+            let found = text.parse::<VariantArg>().unwrap().unknown_key();
+            assert_eq!(found.is_some(), expected.is_some(), "{text}: {found:?}");
+            let words = found.zip(expected).is_none_or(|(found, expected)| {
+                found.starts_with(&format!("`{expected}=`")) && found.ends_with("scaling=, config=")
+            });
+            assert!(words, "{text}");
+        };
+        check("mse,presision=fp16", Some("presision"));
+        check("mse,presision=fp16,engine=ort", Some("presision"));
+        check("mse, Label=x", Some("Label"));
+        check("mse,label=a,b=c", None);
+        check("a,b.ckpt", None);
+        check("a=b", None);
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 use vaekit_hub::{HubError, LocalFile, Registry, UnknownName};
-use vaekit_library::{Choice, Entry, FindError, Kind as EntryKind, Remembered, diffusers_weights, find, own_vae};
+use vaekit_library::{Choice, Entry, FindError, Kind as EntryKind, Remembered, diffusers_weights, own_vae};
 
-use crate::args::ChoiceArgs;
+use crate::args::{ChoiceArgs, LibraryArgs};
 use crate::checkpoint::STARTER;
 use crate::failure::{Kind, OfKind};
 use crate::hub;
@@ -109,16 +109,29 @@ fn recall(remembered: &Remembered, args: &ChoiceArgs, ui: &Ui) -> Result<Chosen>
 }
 
 /// The VAE that a text names, with a reason that says who named it.
-///
-/// # Errors
-/// As [`choose`].
-pub fn resolve(asked: &str, args: &ChoiceArgs, by: &str, ui: &Ui) -> Result<Chosen> {
+fn resolve(asked: &str, args: &ChoiceArgs, by: &str, ui: &Ui) -> Result<Chosen> {
     let choice: Choice = asked.parse().unwrap_or_else(|never| match never {});
     match choice {
         Choice::Automatic => automatic(of(args, "Automatic")?, args, by, ui),
         Choice::None => Ok(built_in(of(args, "None")?, format!("the VAE in the checkpoint; None, {by}"))),
-        Choice::Named(name) => named(&name, args, by, ui),
+        Choice::Named(name) => named(&name, &args.library, by, ui),
     }
+}
+
+/// The VAE that a text names, for commands that are about one VAE and no checkpoint.
+///
+/// # Errors
+/// [`Kind::BadInput`] if there is no such VAE or several, [`Kind::Usage`] for `Automatic` and `None`, which need a checkpoint.
+pub fn by_name(asked: &str, library: &LibraryArgs, ui: &Ui) -> Result<Chosen> {
+    let choice: Choice = asked.parse().unwrap_or_else(|never| match never {});
+    let Choice::Named(name) = choice else {
+        let needs = anyhow!(
+            "`{choice}` chooses the VAE of a checkpoint, and this command takes none; \
+             `vaekit vae which --vae {choice} --checkpoint FILE` says which VAE that is"
+        );
+        return Err(needs).of_kind(Kind::Usage);
+    };
+    named(&name, library, "asked for", ui)
 }
 
 fn of<'a>(args: &'a ChoiceArgs, choice: &str) -> Result<&'a Path> {
@@ -144,7 +157,7 @@ fn built_in(of: &Path, reason: String) -> Chosen {
     Chosen { name: name_of(of), place: Place::at(of), reason, scaling: None }
 }
 
-fn named(asked: &str, args: &ChoiceArgs, by: &str, ui: &Ui) -> Result<Chosen> {
+fn named(asked: &str, library: &LibraryArgs, by: &str, ui: &Ui) -> Result<Chosen> {
     let path = Path::new(asked);
     if path.exists() {
         return Ok(Chosen { name: name_of(path), place: Place::at(path), reason: by.into(), scaling: None });
@@ -152,10 +165,15 @@ fn named(asked: &str, args: &ChoiceArgs, by: &str, ui: &Ui) -> Result<Chosen> {
     if asked.eq_ignore_ascii_case(STARTER) {
         return Ok(starter(by.into()));
     }
-    let mut shelf = Shelf::open(&args.library, ui)?;
+    let mut shelf = Shelf::open(library, ui)?;
     // What lies in a folder goes before what was fetched, and a known name before the search for a hash.
-    let unknown = match find(&shelf.entries, asked, &shelf.index) {
-        Err(FindError::Unknown { is_hash, .. }) => {
+    let is_hash = match shelf.search(asked, ui) {
+        Err(FindError::Unknown { is_hash, .. }) => Some(is_hash),
+        Err(FindError::Unread { .. }) => Some(false),
+        Ok(_) | Err(FindError::Ambiguous { .. }) => None,
+    };
+    let unknown = match is_hash {
+        Some(is_hash) => {
             let registry = hub::registry(ui)?;
             match registry.find(asked) {
                 // A hash may be that of a file in a folder which was not read yet.
@@ -166,7 +184,7 @@ fn named(asked: &str, args: &ChoiceArgs, by: &str, ui: &Ui) -> Result<Chosen> {
                 Err(unknown) => unknown,
             }
         }
-        _ => UnknownName::of(asked),
+        None => UnknownName::of(asked),
     };
     let nowhere = || {
         let suggestion = unknown.suggestion().map(|suggestion| format!(" ({suggestion})")).unwrap_or_default();

@@ -3,11 +3,12 @@
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use vaekit::{Half, Session, Vae};
-use vaekit_cpu::CpuSession;
+use vaekit_cpu::{CpuSession, FreeMemory};
 use vaekit_onnx::{ModelFolder, Precision};
 use vaekit_ort::{Choice, LoadError, OrtSession, Provider, Runtime, Skipped};
 use vaekit_tract::TractSession;
@@ -40,7 +41,7 @@ pub struct EngineReport {
 ///
 /// `auto` takes ONNX Runtime with the first GPU provider that works, else vaekit's own engine on a real GPU, else its CPU
 /// engine, and for a graph that neither knows ONNX Runtime's CPU provider or tract. A provider that is asked for by name is
-/// ONNX Runtime's.
+/// ONNX Runtime's, and with a device that is asked for it is a GPU or an error.
 ///
 /// # Errors
 /// [`Kind::Engine`] if what was asked for by name is not to be had, [`Kind::BadInput`] if the model lacks a half.
@@ -58,8 +59,11 @@ pub fn open(folder: &ModelFolder, halves: &[Half], args: &EngineArgs, ui: &Ui) -
     let (encoder, decoder) = (open_half(Half::Encoder)?, open_half(Half::Decoder)?);
     let mut vae = Vae::new(folder.config().clone(), encoder, decoder);
     vae.set_tiling(args.tiles.of(folder.config().latents.downsample_factor)?);
-    let found: Vec<String> = Half::BOTH.into_iter().filter_map(|half| Some(vae.engine(half)?.to_string())).collect();
-    let engine = found.first().context("no half was asked for")?.clone();
+    let engine = match Half::BOTH.map(|half| vae.engine(half).map(ToString::to_string)) {
+        [Some(encoder), Some(decoder)] if encoder != decoder => format!("{encoder} (encoder), {decoder} (decoder)"),
+        [Some(engine), _] | [None, Some(engine)] => engine,
+        [None, None] => bail!("no half was asked for"),
+    };
     let skipped = engines.skipped;
     for reason in &skipped {
         ui.detail(format_args!("passed over {reason}"));
@@ -100,8 +104,15 @@ struct Engines {
 
 impl Engines {
     fn new(args: &EngineArgs) -> Result<Self> {
-        let wants_provider = !matches!(args.provider, Choice::Auto | Choice::Named(Provider::Cpu));
+        let wants_provider = matches!(args.provider, Choice::Named(_));
         let mut skipped = Vec::new();
+        let on_cpu = matches!(args.engine, EngineArg::Cpu | EngineArg::Tract);
+        if let Some(device) = args.device.as_ref().filter(|_| on_cpu) {
+            let engine = args.engine.name();
+            ensure_usage(false, || {
+                format!("--device {device} is for GPUs and ONNX Runtime, and --engine is {engine}")
+            })?;
+        }
         let runtime = match args.engine {
             EngineArg::Cpu | EngineArg::Tract | EngineArg::Wgpu => {
                 let (provider, engine) = (args.provider, args.engine.name());
@@ -123,7 +134,7 @@ impl Engines {
             },
         };
         let gpu = match args.engine {
-            EngineArg::Wgpu => Some(gpu::request(args).of_kind(Kind::Engine)?),
+            EngineArg::Wgpu => Some(gpu::request(args).context("--engine wgpu").of_kind(Kind::Engine)?),
             _ => None,
         };
         Ok(Engines { runtime, gpu, skipped })
@@ -157,10 +168,13 @@ impl Engines {
             }
         }
         if args.engine == EngineArg::Auto {
-            match gpu::open_best(path, &mut self.gpu, precision) {
+            match gpu::open_best(path, &mut self.gpu, args, precision) {
                 Ok(session) => return Ok(Box::new(session)),
                 Err(error) => self.skip_one(format!("wgpu: {error:#}")),
             }
+        }
+        if let Some(device) = &args.device {
+            bail!("--device {device} was asked for, and nothing runs on it: {}", self.skipped.join("; "));
         }
         match open_cpu(path, &cpu_options(args))? {
             Ok(session) => return Ok(Box::new(session)),
@@ -192,8 +206,8 @@ impl Engines {
 
 fn cpu_options(args: &EngineArgs) -> vaekit_cpu::Options {
     // Tiles before a system begins to swap, or ends the program; but what is wanted in one piece is tried.
-    let memory = if args.tiles == Tiles::Never { None } else { platform::available_memory() };
-    vaekit_cpu::Options { threads: args.threads, memory }
+    let measured = || -> FreeMemory { Arc::new(platform::available_memory) };
+    vaekit_cpu::Options { threads: args.threads, memory: (args.tiles != Tiles::Never).then(measured) }
 }
 
 /// vaekit's own CPU engine, or why it does not take the model.

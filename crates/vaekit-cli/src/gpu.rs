@@ -19,7 +19,7 @@ const TRIED: usize = 16;
 /// Which GPUs there are instead.
 pub fn request(args: &EngineArgs) -> Result<Gpu> {
     let options = GpuOptions { adapter: args.device.clone(), ..GpuOptions::default() };
-    block_on(Gpu::request(&options)).context("--engine wgpu")
+    Ok(block_on(Gpu::request(&options))?)
 }
 
 /// A model on a GPU. Images are stored in f16 where f32 does not fit, if the model itself is in fp16: its conversion has
@@ -33,14 +33,19 @@ pub fn open(path: &Path, gpu: &Gpu, precision: Option<Precision>) -> Result<Wgpu
     block_on(WgpuSession::open(gpu, file, &options)).with_context(|| path.display().to_string())
 }
 
-/// A model on the best real GPU, on which it was tried on a small input, or why there is none.
+/// A model on the GPU that is asked for or else the best real one, on which it was tried on a small input.
 ///
 /// # Errors
 /// Why the engine is passed over.
-pub fn open_best(path: &Path, gpu: &mut Option<Gpu>, precision: Option<Precision>) -> Result<WgpuSession> {
+pub fn open_best(
+    path: &Path,
+    gpu: &mut Option<Gpu>,
+    args: &EngineArgs,
+    precision: Option<Precision>,
+) -> Result<WgpuSession> {
     let gpu = match gpu {
         Some(gpu) => gpu,
-        None => gpu.insert(block_on(Gpu::request(&GpuOptions::default()))?),
+        None => gpu.insert(request(args)?),
     };
     let mut session = open(path, gpu, precision)?;
     block_on(session.prepare([session.inputs(), TRIED, TRIED])).map_err(|error| anyhow!(error))?;

@@ -7,7 +7,7 @@ use vaekit::LatentSpace;
 use vaekit_hub::Registry;
 use vaekit_latents::VaeId;
 use vaekit_library::Entry;
-use vaekit_onnx::ModelFolder;
+use vaekit_onnx::{Facts, ModelFolder, Precision};
 
 use crate::args::LibraryArgs;
 use crate::checkpoint::{self, STARTER};
@@ -53,7 +53,7 @@ impl Installed {
     /// If the cache of conversions has no place.
     pub fn whereabouts(&self, made_by: &VaeId) -> Result<Option<String>> {
         let of_file = || self.of_file(made_by.source_sha256.as_ref()?);
-        Ok(match self.by_known_weights(made_by)? {
+        Ok(match self.by_known_weights(made_by, None)? {
             Some(Here::Chosen(Chosen { place: Place::Starter, .. })) => Some("embedded in vaekit".into()),
             Some(Here::Chosen(chosen)) => Some(paths(&chosen)),
             Some(Here::Converted(folder)) => of_file().or_else(|| Some(folder.path().display().to_string())),
@@ -80,9 +80,10 @@ impl Installed {
         known.map(|known| known.name.as_str())
     }
 
-    /// The VAE with these weights. Beside what is known, those that are likely to be it are read.
-    pub(crate) fn by_weights(&mut self, made_by: &VaeId, ui: &Ui) -> Result<Option<Here>> {
-        if let Some(here) = self.by_known_weights(made_by)? {
+    /// The VAE with these weights. Beside what is known, those that are likely to be it are read. A kept conversion has to be in
+    /// this precision.
+    pub(crate) fn by_weights(&mut self, made_by: &VaeId, precision: Precision, ui: &Ui) -> Result<Option<Here>> {
+        if let Some(here) = self.by_known_weights(made_by, Some(precision))? {
             return Ok(Some(here));
         }
         let Some(wanted) = &made_by.weights_sha256 else { return Ok(None) };
@@ -98,7 +99,7 @@ impl Installed {
         Ok(found)
     }
 
-    fn by_known_weights(&self, made_by: &VaeId) -> Result<Option<Here>> {
+    fn by_known_weights(&self, made_by: &VaeId, precision: Option<Precision>) -> Result<Option<Here>> {
         let Some(wanted) = &made_by.weights_sha256 else { return Ok(None) };
         if made_by.name == STARTER && checkpoint::open_starter()?.weights_sha256()? == wanted {
             let chosen = Chosen { name: STARTER.into(), place: Place::Starter, reason: String::new(), scaling: None };
@@ -112,7 +113,7 @@ impl Installed {
         if let Some((_, chosen)) = same {
             return Ok(Some(Here::Chosen(chosen.clone())));
         }
-        Ok(converted(made_by, wanted)?.map(|folder| Here::Converted(Box::new(folder))))
+        Ok(converted(made_by, wanted, precision)?.map(|folder| Here::Converted(Box::new(folder))))
     }
 
     /// The only VAE of that name.
@@ -132,9 +133,13 @@ impl Installed {
             0 => String::new(),
             n => format!("; {n} installed VAEs have not been read yet, `vaekit vae list --hash` does that"),
         };
+        let kept = weights_sha256.as_ref().and_then(|wanted| converted(made_by, wanted, None).ok()?);
+        let kept = kept.and_then(|folder| Some(folder.facts()?.precision));
+        let kept =
+            kept.map(|kept| format!("; its conversion to {kept} is kept: --precision {kept}")).unwrap_or_default();
         format!(
             "the latents were made by the VAE `{name}`{weights}, which is not installed ({looked}), and `{default}` has other \
-             latents; {fetch}give it with --vae FILE{unread}"
+             latents; {fetch}give it with --vae FILE{kept}{unread}"
         )
     }
 }
@@ -143,14 +148,17 @@ fn paths(chosen: &Chosen) -> String {
     chosen.place.paths().iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// A kept conversion of these weights, with these latents.
-fn converted(made_by: &VaeId, wanted: &str) -> Result<Option<ModelFolder>> {
+/// A kept conversion of these weights, with these latents, in this precision or any; of several the first by its key.
+fn converted(made_by: &VaeId, wanted: &str, precision: Option<Precision>) -> Result<Option<ModelFolder>> {
     let Ok(kept) = fs::read_dir(cache::conversions()?) else { return Ok(None) };
     let folders = kept.filter_map(|entry| ModelFolder::open(entry.ok().filter(|e| e.path().is_dir())?.path()).ok());
     let is_it = |folder: &ModelFolder| {
-        folder.facts().is_some_and(|facts| facts.source.weights_sha256 == *wanted) && fits(made_by, folder)
+        let right = |facts: &Facts| {
+            facts.source.weights_sha256 == *wanted && precision.is_none_or(|precision| facts.precision == precision)
+        };
+        folder.facts().is_some_and(right) && fits(made_by, folder)
     };
-    let found = folders.into_iter().find(is_it);
+    let found = folders.filter(is_it).min_by(|a, b| a.path().cmp(b.path()));
     Ok(found.map(|folder| {
         let files = folder.facts().map(|facts| facts.source.files.clone()).unwrap_or_default();
         folder.known_as(made_by.name.clone(), files)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use vaekit_checkpoint::WeightsHashes;
-use vaekit_library::{Entry, FindError, Index, Kind as EntryKind, Library, Remembered, find, scan};
+use vaekit_library::{Entry, FindError, Index, Kind as EntryKind, Library, Remembered, Stamped, find, scan};
 
 use crate::args::LibraryArgs;
 use crate::cache;
@@ -37,7 +37,8 @@ impl Shelf {
         Ok(Shelf { folders, entries, index: index()? })
     }
 
-    /// The entry of a name or hash. Files are hashed only if the name may be the hash of one that is not known yet.
+    /// The entry of a name or hash. Files are hashed only if the name may be the hash of one that is not known yet, or comes
+    /// with one.
     ///
     /// # Errors
     /// [`Kind::BadInput`], with names that are like it.
@@ -45,30 +46,42 @@ impl Shelf {
         if self.entries.is_empty() {
             return Err(anyhow!("no VAE is installed: {}", self.where_to_look())).of_kind(Kind::BadInput);
         }
-        let found = find(&self.entries, query, &self.index).map(drop);
-        if let Err(FindError::Unknown { is_hash: true, .. }) = found {
-            self.hash_files(ui)?;
+        if let Err(FindError::Unknown { is_hash: true, .. }) = self.search(query, ui).map(drop) {
+            self.hash_files(ui);
         }
         find(&self.entries, query, &self.index).with_context(|| self.where_to_look()).of_kind(Kind::BadInput)
     }
 
-    /// Reads every checkpoint whose sha256 is not known.
+    /// The entry of a name, or of a hash that is known. Of `NAME [HASH]` the files of that name are hashed.
     ///
     /// # Errors
-    /// [`Kind::BadInput`] if one cannot be read.
-    pub fn hash_files(&mut self, ui: &Ui) -> Result<()> {
+    /// [`FindError`].
+    pub fn search(&mut self, query: &str, ui: &Ui) -> Result<&Entry, FindError> {
+        if let Err(FindError::Unread { files, .. }) = find(&self.entries, query, &self.index).map(drop) {
+            self.hash(&files, ui);
+        }
+        find(&self.entries, query, &self.index)
+    }
+
+    /// Reads every checkpoint whose sha256 is not known; what cannot be read is said and passed over.
+    pub fn hash_files(&mut self, ui: &Ui) {
         let files = self.entries.iter().filter(|entry| entry.kind != EntryKind::Model).flat_map(|entry| &entry.files);
         let unknown: Vec<_> = files.filter(|file| self.index.known_sha256(file).is_none()).cloned().collect();
-        let bar = ui.bar("hashing files", unknown.iter().map(|file| file.size).sum());
+        self.hash(&unknown, ui);
+    }
+
+    fn hash(&mut self, files: &[Stamped], ui: &Ui) {
+        let bar = ui.bar("hashing files", files.iter().map(|file| file.size).sum());
         let mut saved = Instant::now();
-        for file in &unknown {
-            self.index.sha256(file).of_kind(Kind::BadInput)?;
+        for file in files {
+            if let Err(error) = self.index.sha256(file) {
+                bar.suspend(|| ui.note(format_args!("warning: {error}")));
+            }
             bar.inc(file.size);
             self.save_often(&mut saved, ui);
         }
         bar.finish_and_clear();
         self.save(ui);
-        Ok(())
     }
 
     /// Reads the weights of every VAE whose weights' hashes are not known; what is no VAE is said and passed over.
@@ -163,4 +176,34 @@ pub fn remembered_file() -> Result<PathBuf> {
 pub fn remembered() -> Result<Option<Remembered>> {
     let Ok(file) = remembered_file() else { return Ok(None) };
     Remembered::load(&file).of_kind(Kind::BadInput)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let entry = |name: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, name).unwrap();
+            // What was written this moment is not taken into an index.
+            let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
+            File::options().write(true).open(&path).unwrap().set_modified(an_hour_ago).unwrap();
+            Entry::of_files(name, &[path]).unwrap()
+        };
+        let entries = vec![entry("a.pt"), entry("b.pt")];
+        fs::remove_file(folder.path().join("a.pt")).unwrap();
+        let index = Index::open(folder.path().join("hashes.json"));
+        let mut shelf = Shelf { folders: Vec::new(), entries, index };
+        shelf.hash_files(&Ui::quiet());
+        let known = |index: usize| shelf.index.known_sha256(&shelf.entries[index].files[0]).map(str::to_owned);
+        assert_eq!(known(0), None);
+        let hash = known(1).unwrap();
+        assert_eq!(shelf.find(&hash[..10], &Ui::quiet()).unwrap().name, "b.pt");
+    }
 }

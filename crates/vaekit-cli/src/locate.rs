@@ -1,6 +1,7 @@
 //! From the VAE that a command line means to a model folder that is open.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
+use vaekit_checkpoint::ScalingChoice;
 use vaekit_onnx::{ModelFolder, Precision};
 
 use crate::args::{CheckpointArgs, VaeArgs};
@@ -39,10 +40,9 @@ pub fn open(chosen: &Chosen, args: &VaeArgs, ui: &Ui) -> Result<ModelFolder> {
             cache::converted(&checkpoint, &chosen.name, precision, ui)
         }
         Place::Model(path) => {
-            ensure_no_options(&args.checkpoint, &chosen.name).of_kind(Kind::Usage)?;
             let folder = ModelFolder::open(path).of_kind(Kind::BadInput)?;
             ensure_precision(&folder, args, &chosen.name).of_kind(Kind::Usage)?;
-            Ok(folder)
+            with_options(folder, &args.checkpoint, &chosen.name).of_kind(Kind::Usage)
         }
     }
 }
@@ -51,6 +51,21 @@ fn ensure_no_options(args: &CheckpointArgs, vae: &str) -> Result<()> {
     let given = args.config.is_some() || args.scaling.is_some();
     ensure!(!given, "--config and --scaling are for checkpoints that do not say it themselves, and {vae} does");
     Ok(())
+}
+
+/// A model that does not say how its latents are scaled, as a tiny VAE of unknown parent, can be told.
+fn with_options(folder: ModelFolder, args: &CheckpointArgs, vae: &str) -> Result<ModelFolder> {
+    let latents = &folder.config().latents;
+    if latents.scaling.is_some() || args.scaling.is_none() {
+        ensure_no_options(args, vae)?;
+        return Ok(folder);
+    }
+    ensure!(args.config.is_none(), "--config is for checkpoints, and {vae} is converted already");
+    let choice: ScalingChoice = args.scaling.as_deref().unwrap_or_default().parse()?;
+    if let Some(given) = choice.channels().filter(|&given| given != latents.channels) {
+        bail!("--scaling is for {given} channels, and the latents of {vae} have {}", latents.channels);
+    }
+    Ok(folder.scaled_by(choice.scaling()))
 }
 
 /// A model that is converted already computes in what it was converted to.

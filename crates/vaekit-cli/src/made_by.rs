@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use vaekit::{LatentSpace, Scaling};
 use vaekit_latents::{Provenance, VaeId};
-use vaekit_onnx::ModelFolder;
+use vaekit_onnx::{ModelFolder, Precision};
 
 use crate::args::{CheckpointArgs, VaeArgs};
 use crate::choose::{Place, choose};
@@ -42,7 +42,8 @@ pub fn find(files: &[(&Path, Option<&Provenance>)], args: &VaeArgs, ui: &Ui) -> 
     let mut here = Installed::open(&args.choice.library, ui)?;
     // The latents know what a bare checkpoint may not tell: how its latents are scaled.
     let args = &VaeArgs { checkpoint: with_scaling(&args.checkpoint, made_by), ..args.clone() };
-    if let Some(found) = here.by_weights(made_by, ui)? {
+    let precision = args.precision.map_or(Precision::Fp32, Precision::from);
+    if let Some(found) = here.by_weights(made_by, precision, ui)? {
         let folder = match found {
             Here::Chosen(chosen) => locate::open(&chosen, &for_place(args, &chosen.place), ui)?,
             Here::Converted(folder) => *folder,

@@ -12,13 +12,14 @@ use vaekit_onnx::ModelFolder;
 use crate::engine::EngineReport;
 use crate::failure::{Kind, OfKind};
 use crate::ui::Stages;
-use crate::{locate, platform};
+use crate::{files, locate, platform};
 
 /// The file for each input: `output` itself for a single input if its extension is one of `extensions`, else
 /// `output/STEM.EXTENSION` with the first of them.
 ///
 /// # Errors
-/// [`Kind::Usage`] if `output` has another extension, is one file for several inputs, or two inputs share a stem.
+/// [`Kind::Usage`] if `output` has another extension, is one file for several inputs, is itself an input, or if two inputs
+/// share a stem.
 pub fn paths(inputs: &[PathBuf], output: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
     let choose = || -> Result<Vec<PathBuf>> {
         let extension = output.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
@@ -29,16 +30,38 @@ pub fn paths(inputs: &[PathBuf], output: &Path, extensions: &[&str]) -> Result<V
             ensure!(inputs.len() == 1, "{} is one file for {} inputs; name a folder", output.display(), inputs.len());
             return Ok(vec![output.to_owned()]);
         }
-        let mut seen = HashSet::new();
         let in_folder = |input: &PathBuf| {
             let Some(stem) = input.file_stem() else { bail!("{} names no file", input.display()) };
-            let path = output.join(stem).with_added_extension(extensions[0]);
-            ensure!(seen.insert(path.clone()), "two inputs would be written to {}", path.display());
-            Ok(path)
+            Ok(output.join(stem).with_added_extension(extensions[0]))
         };
         inputs.iter().map(in_folder).collect()
     };
-    choose().of_kind(Kind::Usage)
+    let paths = choose().of_kind(Kind::Usage)?;
+    ensure_new(inputs, &paths)?;
+    Ok(paths)
+}
+
+/// Makes sure that no result takes the place of an input or of another result.
+///
+/// # Errors
+/// [`Kind::Usage`] with the path that would.
+pub fn ensure_new(inputs: &[PathBuf], outputs: &[PathBuf]) -> Result<()> {
+    // Two ways of writing a path are one file; what is not there yet has no other way to be recognised than its folder's.
+    let place = |path: &Path| {
+        let place = || Some(files::parent(path).canonicalize().ok()?.join(path.file_name()?));
+        path.canonicalize().ok().or_else(place).unwrap_or_else(|| path.to_owned())
+    };
+    let inputs: HashSet<PathBuf> = inputs.iter().map(|input| place(input)).collect();
+    let check = || -> Result<()> {
+        let mut seen = HashSet::new();
+        for output in outputs {
+            let (place, output) = (place(output), output.display());
+            ensure!(!inputs.contains(&place), "{output} is an input and would be lost; name another output");
+            ensure!(seen.insert(place), "two results would be written to {output}; name one of them otherwise");
+        }
+        Ok(())
+    };
+    check().of_kind(Kind::Usage)
 }
 
 /// What an output of this VAE says about its making on an engine, as [`EngineReport::engine`] names it.
@@ -127,7 +150,12 @@ mod tests {
         check(&["a.png"], "x", Ok(&["x/a.safetensors"]));
         check(&["p/a.b.png", "c.png"], "x", Ok(&["x/a.b.safetensors", "x/c.safetensors"]));
         check(&["a.png", "b.png"], "x.npy", Err("x.npy is one file for 2 inputs; name a folder"));
+        check(&["a.npy"], "./a.npy", Err("./a.npy is an input and would be lost; name another output"));
         check(&["a.png"], "x.jpg", Err("x.jpg cannot be written; known endings are safetensors, npy"));
-        check(&["p/a.png", "q/a.jpg"], "x", Err("two inputs would be written to x/a.safetensors"));
+        check(
+            &["p/a.png", "q/a.jpg"],
+            "x",
+            Err("two results would be written to x/a.safetensors; name one of them otherwise"),
+        );
     }
 }

@@ -13,6 +13,8 @@ use crate::files;
 
 /// Longest side that is read; a VAE's memory for more would not fit any machine.
 const MAX_SIDE: u32 = 1 << 16;
+/// Most pixels that are read, at 12 bytes each: some eight times the largest that cameras make.
+const MAX_PIXELS: u64 = 1 << 30;
 /// Most memory that decoding one file may take.
 const MAX_BYTES: u64 = 4 << 30;
 
@@ -49,9 +51,14 @@ fn decode(path: &Path) -> Result<Picture> {
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_BYTES);
-    reader.limits(limits);
+    reader.limits(limits.clone());
     ensure!(reader.format().is_some(), "it is none of PNG, JPEG, WebP, TIFF");
     let mut decoder = reader.into_decoder()?;
+    // Before anything of its size is allocated: a small file may say that it is a huge picture.
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    ensure!(pixels <= MAX_PIXELS, "{width} by {height} are more pixels than the {MAX_PIXELS} that are read");
+    limits.reserve(decoder.total_bytes())?;
     // A broken EXIF block is no reason to refuse the picture.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let icc_profile = decoder.icc_profile().unwrap_or(None).filter(|profile| is_rgb_profile(profile));

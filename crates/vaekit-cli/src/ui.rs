@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -17,17 +19,19 @@ pub struct Ui {
     json: bool,
     quiet: bool,
     verbose: bool,
+    /// Whether a result was printed, which may be a document that no second one may follow.
+    printed: Arc<AtomicBool>,
 }
 
 impl Ui {
     /// As the command line asks.
     pub fn new(args: &OutputArgs) -> Self {
-        Ui { json: args.json, quiet: args.quiet, verbose: args.verbose > 0 }
+        Ui { json: args.json, quiet: args.quiet, verbose: args.verbose > 0, printed: Arc::default() }
     }
 
     /// A Ui that prints results and errors only.
     pub fn quiet() -> Self {
-        Ui { json: false, quiet: true, verbose: false }
+        Ui { json: false, quiet: true, verbose: false, printed: Arc::default() }
     }
 
     /// Prints a command's result: one JSON object, or its text.
@@ -36,6 +40,7 @@ impl Ui {
     /// If stdout is closed.
     pub fn print<T: Serialize + Display>(&self, result: &T) -> Result<()> {
         let mut stdout = io::stdout().lock();
+        self.printed.store(true, Ordering::Relaxed);
         if self.json {
             serde_json::to_writer_pretty(&mut stdout, result)?;
             writeln!(stdout)?;
@@ -59,9 +64,10 @@ impl Ui {
         }
     }
 
-    /// Says why a command failed: a JSON object on stdout or a line on stderr.
+    /// Says why a command failed: a line on stderr, or the one JSON object on stdout, unless the result is there, which says
+    /// it too.
     pub fn error(&self, error: &anyhow::Error) {
-        if self.json {
+        if self.json && !self.printed.load(Ordering::Relaxed) {
             println!(
                 "{}",
                 serde_json::json!({ "error": format!("{error:#}"), "exit_code": failure::exit_code(error) })

@@ -34,11 +34,12 @@ impl Watch {
         drop(self);
         match &cut {
             Some(cut) if tiles == Tiles::Auto => {
-                ui.note(format_args!("one piece does not fit into memory, so it went in {cut}, normalised as one"));
+                ui.note(format_args!("one piece does not fit into memory, so it went in {cut}"));
             }
             Some(cut) if cut.alone => ui.note(format_args!(
                 "it went in {cut}: tones may shift from one to the next; --engine cpu and wgpu normalise them as one"
             )),
+            Some(cut) if cut.apart.is_some() => ui.note(format_args!("it went in {cut}: tones may shift a little")),
             _ => {}
         }
         cut

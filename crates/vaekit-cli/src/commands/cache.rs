@@ -58,7 +58,10 @@ fn describe(folder: &Path) -> KeptConversion {
         sources: source.map(|s| s.files.iter().map(|file| file.name.clone()).collect()).unwrap_or_default(),
         weights_sha256: source.map(|source| source.weights_sha256.clone()),
         size: size_of(folder),
-        fault: opened.as_ref().err().map(ToString::to_string),
+        fault: match conversion_of(folder) {
+            Some(_) => Some("it is being made, or was left by a program that was killed".to_owned()),
+            None => opened.as_ref().err().map(ToString::to_string),
+        },
     }
 }
 
@@ -104,17 +107,35 @@ pub fn clear(keys: &[String]) -> Result<CacheClear> {
 
 /// Removes a conversion unless it is being made; says whether.
 fn remove(folder: &Path) -> io::Result<bool> {
-    let lock = cache::lock_file(folder);
+    let unfinished = conversion_of(folder);
+    let lock = cache::lock_file(unfinished.as_deref().unwrap_or(folder));
     let held = File::options().write(true).open(&lock);
     if let Ok(file) = &held
         && matches!(file.try_lock(), Err(TryLockError::WouldBlock))
     {
         return Ok(false);
     }
-    fs::remove_dir_all(folder)?;
+    if unfinished.is_some() {
+        fs::remove_dir_all(folder)?;
+    } else {
+        // Under another name first: half a folder in the place of a conversion would be in the way of the next.
+        let hidden = folder.with_file_name(format!(".{}{UNFINISHED}{}-clear", key(folder), std::process::id()));
+        fs::rename(folder, &hidden)?;
+        fs::remove_dir_all(&hidden)?;
+    }
     drop(held);
     ignore_missing(fs::remove_file(lock))?;
     Ok(true)
+}
+
+/// What stands between a conversion's key and the rest of the hidden name that it has until it is whole.
+const UNFINISHED: &str = ".tmp-";
+
+/// The folder that a hidden one was to become; `None` for a whole conversion.
+fn conversion_of(folder: &Path) -> Option<PathBuf> {
+    let name = key(folder);
+    let (key, _) = name.strip_prefix('.')?.split_once(UNFINISHED)?;
+    Some(folder.with_file_name(key))
 }
 
 fn ignore_missing(result: io::Result<()>) -> io::Result<()> {

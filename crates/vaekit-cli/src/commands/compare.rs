@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use indicatif::ProgressBar;
 use rayon::prelude::*;
 use serde::Serialize;
 use vaekit::Images;
 use vaekit_checkpoint::scaling::{PRESETS, Preset};
 use vaekit_compare::html::{Encoded, Views};
 use vaekit_compare::{
-    Agreement, Colours, Comparison, Decoded, KnownScaling, Original, Picture, Trip, Variant, Verdict, pairs,
+    Agreement, Colours, Comparison, Decoded, KnownScaling, Original, Picture, Shown, Trip, Variant, Verdict, pairs,
 };
 use vaekit_latents::Provenance;
 
@@ -19,7 +18,7 @@ use crate::failure::{Kind, OfKind};
 use crate::picture::Extras;
 use crate::trial::{self, Contestant, Decodings, Input, Passage};
 use crate::ui::{Stages, Ui};
-use crate::{engine, files, locate, outputs, picture};
+use crate::{choose, engine, files, locate, outputs, picture};
 
 /// What came out, and where it is to be read.
 #[derive(Debug, Serialize)]
@@ -66,13 +65,18 @@ pub fn run(args: &CompareArgs, ui: &Ui) -> Result<CompareReport> {
     let bar = ui.bar("measuring", inputs.len() as u64);
     let entrants: Vec<(&Contestant, &Variant)> = contestants.iter().zip(&variants).collect();
     let mut pictures = Vec::new();
-    let mut views = Vec::new();
+    let mut views: Vec<Views> = Vec::new();
+    let mut embedded = 0;
     for (number, input) in inputs.iter().enumerate() {
         let of_picture: Vec<&Passage> = passages.iter().map(|passages| &passages[number]).collect();
-        let measure = || measure(input, number, &of_picture, &decodings, &entrants, args, &bar);
+        bar.set_message(format!("measuring {}", input.name));
+        let shown = Shown::after(embedded);
+        let measure = || measure(input, number, &of_picture, &decodings, &entrants, shown, args);
         let (picture, view) = seconds.time("measure", measure).with_context(|| input.name.clone())?;
         pictures.push(picture);
-        views.push(view);
+        embedded += view.as_ref().map_or(0, Views::bytes);
+        views.extend(view);
+        bar.inc(1);
     }
     bar.finish_and_clear();
 
@@ -92,9 +96,14 @@ pub fn run(args: &CompareArgs, ui: &Ui) -> Result<CompareReport> {
 fn contestants(args: &CompareArgs, ui: &Ui) -> Result<Vec<Contestant>> {
     let mut contestants: Vec<Contestant> = Vec::new();
     for variant in &args.variants {
-        let vae = variant.vae_args(&args.library, &args.engine);
+        let vae = variant.vae_args(args);
         engine::available(&vae.engine).with_context(|| variant.vae.clone())?;
-        let folder = locate::locate(&vae, ui)?;
+        let chosen = choose::choose(&vae.choice, ui).map_err(|error| match variant.unknown_key() {
+            Some(misspelt) => error.context(misspelt),
+            None => error,
+        })?;
+        ui.detail(format_args!("VAE `{}`, {}", chosen.name, chosen.reason));
+        let folder = locate::open(&chosen, &vae, ui)?;
         engine::require(&folder, &vaekit::Half::BOTH)?;
         let wanted = variant.label(&locate::name(&folder));
         let taken = |label: &String| contestants.iter().any(|other| other.label == *label);
@@ -105,17 +114,16 @@ fn contestants(args: &CompareArgs, ui: &Ui) -> Result<Vec<Contestant>> {
     Ok(contestants)
 }
 
-/// One picture against its original, for every variant.
+/// One picture against its original, for every variant, and what the report shows of it.
 fn measure(
     input: &Input,
     number: usize,
     passages: &[&Passage],
     decodings: &Decodings,
     entrants: &[(&Contestant, &Variant)],
+    shown: Option<Shown>,
     args: &CompareArgs,
-    bar: &ProgressBar,
-) -> Result<(Picture, Views)> {
-    bar.set_message(format!("measuring {}", input.name));
+) -> Result<(Picture, Option<Views>)> {
     let picture = picture::read(&input.path)?;
     let original = Original::new(picture.images).of_kind(Kind::BadInput)?;
     let compare = |variant: usize| Ok(original.compare(&decodings.get(variant, number, input)?)?);
@@ -125,10 +133,13 @@ fn measure(
     let (regions_for, regions) = vaekit_compare::regions(&original, &decoded, REGION, REGIONS);
 
     let own = Extras { icc_profile: picture.extras.icc_profile, ..Extras::default() };
-    let views = vaekit_compare::views(&original, &decoded, &regions, |images, colours| {
-        let none = Extras::default();
-        encoded(images, if colours == Colours::Picture { &own } else { &none })
-    })?;
+    let views = shown.map(|shown| {
+        vaekit_compare::views(&original, &decoded, &regions, shown, |images, colours| {
+            let none = Extras::default();
+            encoded(images, if colours == Colours::Picture { &own } else { &none })
+        })
+    });
+    let views = views.transpose()?;
     if args.pictures {
         for ((contestant, variant), decoded) in entrants.iter().zip(&decoded) {
             let made_by = outputs::provenance(&contestant.folder, &variant.engine, decoded.images(), None);
@@ -154,7 +165,6 @@ fn measure(
         trips: trips.collect(),
         agreement,
     };
-    bar.inc(1);
     Ok((picture, views))
 }
 

@@ -79,7 +79,7 @@ impl std::fmt::Display for ConvertReport {
         for file in &self.files {
             writeln!(f, "wrote   {} ({:.1} MB, sha256 {})", file.path, file.size as f64 / 1e6, &file.sha256[..16])?;
         }
-        for folding in self.folded.iter().filter(|folding| !folding.is_empty()) {
+        for folding in self.folded.iter().filter(|folding| !folding.is_none()) {
             writeln!(f, "folded  {folding}")?;
         }
         for proof in &self.verified {

@@ -68,6 +68,7 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<DecodeReport> {
     for ((file, output), latents) in args.files.iter().zip(&outputs).zip(files) {
         items.extend(fit(file, output, latents, args, &folder, ui)?);
     }
+    outputs::ensure_new(&args.files, &items.iter().map(|item| item.output.clone()).collect::<Vec<_>>())?;
     let mut opened = seconds.time("open", || engine::open(&folder, &[Half::Decoder], &args.vae.engine, ui))?;
 
     let (mut decoded, mut tiles) = (Vec::new(), None);

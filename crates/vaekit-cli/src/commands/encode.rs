@@ -57,9 +57,10 @@ pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<EncodeReport> {
     let outputs = outputs::paths(&args.images, &args.output, &Format::ALL.map(Format::extension))?;
     let mut seconds = Stages::default();
     let folder = seconds.time("convert", || locate::locate(&args.vae, ui))?;
-    let mut opened = seconds.time("open", || engine::open(&folder, &[Half::Encoder], &args.vae.engine, ui))?;
     let space = &folder.config().latents;
     let domain = args.latents.map_or(space.native, Domain::from);
+    space.scaling_between(space.native, domain).of_kind(Kind::Usage)?;
+    let mut opened = seconds.time("open", || engine::open(&folder, &[Half::Encoder], &args.vae.engine, ui))?;
 
     let (mut encoded, mut tiles) = (Vec::new(), None);
     let multiple = space.image_multiple();

@@ -1,5 +1,6 @@
 //! `vaekit runtime`: ONNX Runtime, installed or to be had.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -7,6 +8,7 @@ use serde::Serialize;
 use vaekit_ort::{Installed, Offer, Provider};
 
 use crate::failure::{Kind, OfKind};
+use crate::files::Sweep;
 use crate::ui::Ui;
 
 /// An installation.
@@ -32,8 +34,13 @@ pub fn install(provider: Provider, ui: &Ui) -> Result<InstallReport> {
 /// # Errors
 /// As [`install`].
 pub fn install_into(home: &Path, provider: Provider, ui: &Ui) -> Result<InstallReport> {
+    let make = || -> Result<_> {
+        fs::create_dir_all(home)?;
+        Ok(Sweep::over(|| tempfile::Builder::new().prefix(".runtime-").tempdir_in(home), |work| work.path())?)
+    };
+    let (work, _sweep) = make().with_context(|| format!("cannot write in {}", home.display()))?;
     let spinner = ui.spinner("looking for npm and pip");
-    let installed = vaekit_ort::install(provider, home, &mut |step| {
+    let installed = vaekit_ort::install(provider, home, work.path(), &mut |step| {
         ui.detail(step);
         spinner.set_message(step.to_string());
     });

@@ -120,3 +120,20 @@ fn conversions_are_listed_and_removed() {
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(json(command(&place, &["cache", "list"]))["hashed_files"], 0);
 }
+
+#[test]
+fn a_conversion_that_is_being_made_is_not_cleared() {
+    let place = place();
+    json(encode(&place, "anime.ckpt", "x.safetensors"));
+    let key = kept(&place).remove(0);
+    let folder = place.path("cache/converted");
+    let lock = File::create(folder.join(format!("{key}.lock"))).unwrap();
+    lock.lock().unwrap();
+    std::fs::rename(folder.join(&key), folder.join(format!(".{key}.tmp-1-0"))).unwrap();
+    let cleared = json(command(&place, &["cache", "clear"]));
+    assert_eq!(cleared["busy"], serde_json::json!([format!(".{key}.tmp-1-0")]));
+    assert!(folder.join(format!(".{key}.tmp-1-0")).exists());
+    lock.unlock().unwrap();
+    assert_eq!(json(command(&place, &["cache", "clear"]))["busy"], serde_json::json!([]));
+    assert!(std::fs::read_dir(folder).unwrap().next().is_none());
+}

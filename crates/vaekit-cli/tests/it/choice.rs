@@ -44,7 +44,16 @@ fn automatic_none_and_names() {
     check(&place, &["--vae", "full"], "full.vae", own);
     // The hash, whether the file was read before or not.
     check(&place, &["--vae", "f8fe03eba5"], "other", Some("models/VAE/other.safetensors"));
+    // With the name only if it is the file's.
+    check(&place, &["--vae", "other [f8fe03eba5]"], "other", Some("models/VAE/other.safetensors"));
+    check(&place, &["--vae", "anime [bc19d0ba30]"], "Anime", Some("models/VAE/Anime.ckpt"));
+    place.fails(&["vae", "which", "--vae", "anime [f8fe03eba5]"], 3, &["there is no VAE `anime [f8fe03eba5]`"]);
     place.fails(&["vae", "which", "--vae", "Automatic"], 2, &["--checkpoint"]);
+    // Commands without that option do not advise it.
+    for command in ["info", "path"] {
+        let words = ["`Automatic` chooses", "vaekit vae which --vae Automatic --checkpoint FILE"];
+        place.fails(&["vae", command, "automatic"], 2, &words);
+    }
     place.fails(&["vae", "which", "--vae", "None", "--checkpoint", "nowhere.ckpt"], 3, &["nowhere.ckpt"]);
 }
 

@@ -98,12 +98,31 @@ fn a_folder_of_unlike_pictures_makes_a_report_of_three_files() {
     let read = |name: &str| std::fs::read_to_string(place.path("report").join(name)).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&read("report.json")).unwrap()["verdict"], report["verdict"]);
     assert_eq!(read("report.csv").lines().count(), 1 + 3 * 2);
+    // Whatever it is called in the report, the VAE is named.
+    let weights = report["variants"][1]["weights_sha256"].as_str().unwrap();
+    assert!(read("report.csv").lines().nth(2).unwrap().contains(&format!(",random,kl-diffusers,{weights},")));
+    assert!(read("index.html").contains(&format!("kl-diffusers (weights {})", &weights[..10])));
     let made_by = place.json(&["inspect", "report/random/000-a.png"])["provenance"]["vae"]["name"].clone();
     assert_eq!(made_by, "kl-diffusers");
     assert!(place.path("report/starter/001-b.png").is_file());
     // Random weights against trained ones.
     let score = |variant: usize| report["pictures"][2]["trips"][variant]["ssimulacra2"].as_f64().unwrap();
     assert!(score(0) > score(1), "{} {}", score(0), score(1));
+}
+
+#[test]
+fn automatic_and_none_choose_for_the_checkpoint() {
+    let place = Place::new();
+    picture(&place, "in.png", 32, 32);
+    place.put("sd1-full/model.safetensors", "models/full.safetensors");
+    place.put("kl-diffusers/diffusion_pytorch_model.safetensors", "models/full.vae.safetensors");
+    let of = ["--checkpoint", "models/full.safetensors"];
+    let report = compare(&place, &[&["in.png", "--vae", "Automatic", "--vae", "None"], &of[..]].concat());
+    let labels: Vec<_> = report["variants"].as_array().unwrap().iter().map(|variant| &variant["label"]).collect();
+    assert_eq!(labels, [&Value::from("full.vae"), &Value::from("full")]);
+    // The file beside it does not tell how its latents are scaled; the checkpoint does.
+    let scaling = |variant: usize| &report["variants"][variant]["latents"]["scaling"]["scaling_factor"];
+    assert_eq!((scaling(0), scaling(1)), (&0.18215.into(), &0.18215.into()));
 }
 
 #[test]
@@ -120,6 +139,8 @@ fn what_cannot_be_compared_is_said_before_any_work() {
     fails(&["nothing.png"], 3, &["nothing.png"]);
     fails(&["in.png", "--vae", "nowhere"], 3, &["nowhere"]);
     fails(&["in.png", "--vae", "starter,engine=onnx"], 2, &["engine=onnx"]);
+    fails(&["in.png", "--vae", "starter,presision=fp16"], 3, &["`presision=` says nothing", "precision=", "tiles="]);
+    fails(&["in.png", "--vae", "Automatic"], 2, &["`Automatic` chooses", "--checkpoint FILE"]);
     fails(&["in.png", "--vae", "starter,engine=tract,provider=cuda"], 2, &["cuda", "tract"]);
     fails(
         &["in.png", "--vae", &format!("{},precision=fp16", fixture("tae-original/taesd_encoder.pth"))],

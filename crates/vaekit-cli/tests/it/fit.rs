@@ -50,4 +50,30 @@ fn a_provider_by_name_is_not_tracts() {
     encoded(&place, &fixture("kl-ldm-f16/model.safetensors"), "sd1", "four.safetensors");
     let decode = ["decode", "--engine", "tract", "--provider", "cuda", "four.safetensors", "-o", "out.png", "--force"];
     place.fails(&[&decode[..], &["--vae", &fixture("kl-diffusers")]].concat(), 2, &["cuda", "tract"]);
+    let vae = fixture("kl-diffusers");
+    for (given, words) in [
+        (["--engine", "tract", "--provider", "cpu"], ["--provider cpu is ONNX Runtime's", "tract"]),
+        (["--engine", "cpu", "--device", "Arc"], ["--device Arc is for GPUs", "cpu"]),
+    ] {
+        let decode = ["decode", "four.safetensors", "-o", "out.png", "--force", "--vae", &vae];
+        place.fails(&[&decode[..], &given].concat(), 2, &words);
+    }
+    let nowhere = ["decode", "four.safetensors", "-o", "out.png", "--force", "--vae", &vae, "--device", "Voodoo 3"];
+    place.fails(&nowhere, 4, &["--device Voodoo 3 was asked for, and nothing runs on it"]);
+}
+
+#[test]
+fn a_model_that_does_not_say_its_scaling_can_be_told() {
+    let place = Place::new();
+    place.picture("in.png");
+    for half in ["encoder", "decoder"] {
+        place.put(&format!("tae-original/taesd_{half}.pth"), &format!("preview_{half}.pth"));
+    }
+    place.json(&["convert", "preview_encoder.pth", "preview_decoder.pth", "-o", "preview"]);
+    let encode = ["encode", "--engine", "cpu", "--vae", "preview", "--latents", "raw", "in.png", "-o", "raw.npy"];
+    place.fails(&encode, 2, &["how this VAE scales its latents is not known", "--scaling"]);
+    place.fails(&[&encode[..], &["--scaling", "flux1"]].concat(), 2, &["16 channels", "have 4"]);
+    place.json(&[&encode[..], &["--scaling", "sd1"]].concat());
+    let starter = ["encode", "--vae", "starter", "--scaling", "flux1", "in.png", "-o", "raw.npy"];
+    place.fails(&starter, 2, &["and starter does"]);
 }

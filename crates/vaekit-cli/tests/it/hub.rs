@@ -140,6 +140,37 @@ fn damage_and_refusals_have_exit_codes() {
     let path = fetched["vaes"][0]["files"][0]["path"].as_str().unwrap().to_owned();
     fs::write(fs::canonicalize(path).unwrap(), b"damaged").unwrap();
     with.fails(&["vae", "verify"], 3, &["damaged: mine"]);
+
+    // One document, which says it, and the exit code.
+    let output = with.command(&["vae", "verify", "--json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["vaes"][0]["error"].as_str().unwrap().contains("the registry says"), "{report}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("error: damaged: mine"));
+    let output = with.command(&["vae", "verify", "nothing", "--json"]).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["exit_code"], 3);
+}
+
+#[test]
+fn a_name_with_the_hash_is_the_vae_with_both() {
+    let with = WithHub::new().with_a_vae();
+    let weights = fs::read(fixture("tae-diffusers/diffusion_pytorch_model.safetensors")).unwrap();
+    let hash = sha256(&weights);
+    with.register(&format!(r#"{{ path = "model.safetensors", sha256 = "{hash}" }}, {{ path = "config.json" }}"#));
+    let (named, wrong) = (format!("mine [{}]", &hash[..10]), "mine [0123456789]");
+    with.fails(&["vae", "which", "--vae", &named], 3, &["vaekit vae fetch mine"]);
+    with.json(&["vae", "fetch", &named]);
+    let fetched = with.path_of("mine");
+    assert_eq!(with.path_of(&named), fetched);
+    with.fails(&["vae", "which", "--vae", wrong], 3, &["there is no VAE `mine [0123456789]`", "did you mean `mine`?"]);
+
+    // A file of that name was never read: it is, before it is taken.
+    with.place.put("kl-ldm-f16/model.safetensors", "models/VAE/mine.safetensors");
+    assert_eq!(with.path_of(&named), fetched);
+    let own = with.path_of("mine [f8fe03eba5]");
+    assert!(own.as_str().unwrap().ends_with("mine.safetensors"), "{own}");
+    with.fails(&["vae", "which", "--vae", wrong], 3, &["there is no VAE `mine [0123456789]`"]);
 }
 
 #[test]

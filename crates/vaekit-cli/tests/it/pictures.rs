@@ -109,3 +109,43 @@ fn what_is_no_picture_is_bad_input() {
     place.fails(&["encode", "a.png", "-o", "out.jpg"], 2, &["out.jpg", "safetensors"]);
     place.fails(&["encode", "--vae", "nowhere", "a.png", "-o", "out"], 3, &["nowhere", "starter"]);
 }
+
+#[test]
+fn a_result_never_takes_the_place_of_an_input_or_of_another_result() {
+    let place = Place::new();
+    save(&place.path("a.png"), rgb(16, 16));
+    save(&place.path("b.png"), rgb(24, 16));
+    let original = std::fs::read(place.path("a.png")).unwrap();
+    place.fails(&["roundtrip", "--engine", "tract", "a.png", "-o", "."], 2, &["a.png is an input and would be lost"]);
+    assert!(std::fs::read(place.path("a.png")).unwrap() == original);
+
+    // A file of two latents becomes `two-0.png` and `two-1.png`.
+    std::fs::write(place.path("two.npy"), npy(2)).unwrap();
+    std::fs::write(place.path("two-0.npy"), npy(1)).unwrap();
+    let decode = ["decode", "--vae", "starter", "--latents", "raw", "two.npy", "two-0.npy", "-o", "out"];
+    place.fails(&decode, 2, &["two results would be written to", "two-0.png"]);
+    assert!(!place.path("out").exists());
+}
+
+/// `n` latents of the starter VAE, all zero.
+fn npy(n: usize) -> Vec<u8> {
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({n}, 16, 2, 2), }}");
+    let padded = format!("{header:117}\n");
+    let mut bytes = b"\x93NUMPY\x01\0".to_vec();
+    bytes.extend((padded.len() as u16).to_le_bytes());
+    bytes.extend(padded.as_bytes());
+    bytes.extend(vec![0; n * 16 * 4 * 4]);
+    bytes
+}
+
+#[test]
+fn a_small_file_that_says_it_is_huge_is_refused() {
+    let place = Place::new();
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, 60_000, 60_000);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::One);
+    encoder.write_header().unwrap().write_chunk(png::chunk::IDAT, b"x").unwrap();
+    std::fs::write(place.path("bomb.png"), bytes).unwrap();
+    place.fails(&["encode", "bomb.png", "-o", "out"], 3, &["bomb.png", "60000 by 60000 are more pixels"]);
+}

@@ -67,6 +67,23 @@ fn a_kept_conversion_will_do() {
 }
 
 #[test]
+fn a_kept_conversion_will_do_in_the_precision_that_is_asked_for() {
+    let place = place();
+    fs::remove_file(place.path("models/VAE/anime.ckpt")).unwrap();
+    let half = [&DECODE[..], &["--precision", "fp16"]].concat();
+    fails(&place, &half, 3, &["`anime`", "not installed", "its conversion to fp32 is kept: --precision fp32"]);
+
+    place.put("kl-ldm-ckpt/model.ckpt", "models/VAE/anime.ckpt");
+    let encode = ["encode", "--engine", "tract", "--vae", "anime", "in.png", "-o", "half.safetensors"];
+    json(&place, &[&encode[..], &["--precision", "fp16"]].concat());
+    fs::remove_file(place.path("models/VAE/anime.ckpt")).unwrap();
+    for (arguments, precision) in [(&half[..], "fp16"), (&DECODE[..], "fp32")] {
+        let folder = json(&place, arguments)["folder"].as_str().unwrap().to_owned();
+        assert!(folder.ends_with(&format!("-{precision}")), "{folder}");
+    }
+}
+
+#[test]
 fn a_namesake_with_the_same_latents_will_do_and_is_told() {
     let place = place();
     json(&place, &["cache", "clear"]);

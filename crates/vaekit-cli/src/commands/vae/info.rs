@@ -12,7 +12,7 @@ use vaekit_library::{SHORT_HASH_DIGITS, Stamped};
 use vaekit_onnx::ModelFolder;
 
 use super::known::Known;
-use crate::args::{CheckpointArgs, ChoiceArgs, VaeInfoArgs};
+use crate::args::{CheckpointArgs, VaeInfoArgs};
 use crate::choose::{self, Chosen, Place};
 use crate::failure::{self, Kind, OfKind};
 use crate::library::Shelf;
@@ -71,12 +71,11 @@ pub struct Same {
 /// Finds a VAE, in the folders or in the registry, and reads it if it is here.
 ///
 /// # Errors
-/// [`Kind::BadInput`] if there is no such VAE, or it is none.
+/// [`Kind::BadInput`] if there is no such VAE, or it is none; [`Kind::Usage`] for `Automatic` and `None`.
 pub fn run(args: &VaeInfoArgs, ui: &Ui) -> Result<Info> {
     let (registry, hub) = (hub::registry(ui)?, hub::open()?);
     let known = |entry: &Entry| Known::new(entry, &registry, &hub);
-    let choice = ChoiceArgs { library: args.library.clone(), ..ChoiceArgs::default() };
-    let chosen = match choose::resolve(&args.name, &choice, "asked for", ui) {
+    let chosen = match choose::by_name(&args.name, &args.library, ui) {
         Ok(chosen) => chosen,
         Err(error) => {
             let not_here = matches!(failure::cause(&error), Some(HubError::NotInstalled { .. }));

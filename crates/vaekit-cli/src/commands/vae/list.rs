@@ -72,7 +72,7 @@ pub struct SameAs {
 pub fn run(args: &VaeListArgs, ui: &Ui) -> Result<VaeList> {
     let mut shelf = Shelf::open(&args.library, ui)?;
     if args.hash {
-        shelf.hash_files(ui)?;
+        shelf.hash_files(ui);
         shelf.hash_weights(ui);
     }
     let copies = copies(&shelf);

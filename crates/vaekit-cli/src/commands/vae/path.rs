@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow};
 use serde::Serialize;
 
-use crate::args::{ChoiceArgs, VaePathArgs};
+use crate::args::VaePathArgs;
 use crate::choose;
 use crate::failure::{Kind, OfKind};
 use crate::ui::Ui;
@@ -23,10 +23,9 @@ pub struct VaePath {
 /// Looks it up.
 ///
 /// # Errors
-/// [`Kind::BadInput`] if it is not installed, not known, or embedded.
+/// [`Kind::BadInput`] if it is not installed, not known, or embedded; [`Kind::Usage`] for `Automatic` and `None`.
 pub fn run(args: &VaePathArgs, ui: &Ui) -> Result<VaePath> {
-    let choice = ChoiceArgs { library: args.library.clone(), ..ChoiceArgs::default() };
-    let chosen = choose::resolve(&args.name, &choice, "asked for", ui)?;
+    let chosen = choose::by_name(&args.name, &args.library, ui)?;
     let paths = chosen.place.paths().to_vec();
     if paths.is_empty() {
         return Err(anyhow!("`{}` is embedded in vaekit, it has no path", chosen.name)).of_kind(Kind::BadInput);

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use vaekit_library::{Choice, Remembered};
 
-use crate::args::{ChoiceArgs, VaeUseArgs};
+use crate::args::VaeUseArgs;
 use crate::choose;
 use crate::failure::{Kind, OfKind};
 use crate::library;
@@ -35,8 +35,7 @@ pub fn run(args: &VaeUseArgs, ui: &Ui) -> Result<VaeUse> {
     let choice: Choice = name.parse().unwrap_or_else(|never| match never {});
     let remembered = match choice {
         Choice::Named(name) => {
-            let choice = ChoiceArgs { library: args.library.clone(), ..ChoiceArgs::default() };
-            let chosen = choose::resolve(&name, &choice, "asked for", ui)?;
+            let chosen = choose::by_name(&name, &args.library, ui)?;
             let absolute = |path: &PathBuf| std::path::absolute(path).with_context(|| path.display().to_string());
             let paths = chosen.place.paths().iter().map(absolute).collect::<Result<_>>().of_kind(Kind::BadInput)?;
             Remembered { vae: chosen.name, paths }
