@@ -1,7 +1,7 @@
 // What the tests of the demo page share: the built page on a server, a hub on loopback, a tab with a fresh profile.
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -19,15 +19,34 @@ export const build = () => execFileSync('npm', ['run', '--silent', 'build'], { c
 /** The built page, with the headers that threads need or without. */
 export const servePage = (options) => serve({ '': join(demo, 'dist') }, options);
 
+/** The same, whose service worker first runs a function. */
+export function servePageAfter(prelude) {
+  const folder = join(target, `demo-${prelude.name}`);
+  rmSync(folder, { recursive: true, force: true });
+  cpSync(join(demo, 'dist'), folder, { recursive: true });
+  const worker = join(folder, 'sw.js');
+  writeFileSync(worker, `(${prelude})();\n${readFileSync(worker, 'utf8')}`);
+  return serve({ '': folder });
+}
+
 /**
- * A hub of another origin, which allows every page to read: `files` by path give bytes, a status, or `'stall'`, which sends
- * a little and then nothing.
+ * A hub of another origin, which allows every page to read: `files` by path give bytes, a status, `'stall'`, which sends
+ * a little and then nothing, or `{ cut, resumes }`, half of which comes before the connection is lost, and the rest when it
+ * is asked for if it `resumes`.
  */
 export async function serveHub(files) {
-  const server = createServer(({ url }, response) => {
+  const server = createServer(({ url, method, headers: { range } }, response) => {
     const found = files[url.slice(1)] ?? 404;
     response.setHeader('access-control-allow-origin', '*');
-    if (typeof found === 'number') response.writeHead(found).end();
+    response.setHeader('access-control-allow-headers', 'range');
+    if (method === 'OPTIONS') response.writeHead(204).end();
+    else if (found.cut && range && found.resumes) {
+      const rest = found.cut.subarray(Number(range.match(/^bytes=(\d+)-$/)[1]));
+      response.writeHead(206, { 'content-length': rest.length }).end(rest);
+    } else if (found.cut) {
+      const half = found.cut.subarray(0, found.cut.length / 2);
+      response.writeHead(200, { 'content-length': found.cut.length }).write(half, () => setTimeout(() => response.destroy(), 200));
+    } else if (typeof found === 'number') response.writeHead(found).end();
     else if (found === 'stall') response.writeHead(200, { 'content-length': 10_000_000 }).write(Buffer.alloc(100_000));
     else response.writeHead(200, { 'content-length': found.length }).end(found);
   }).listen(0, '127.0.0.1');
@@ -42,17 +61,17 @@ export async function serveHub(files) {
 const NO_HUB = 'http://127.0.0.1:9';
 
 /** A fresh profile on `url`; `done` fails if the page said an error meanwhile. */
-export async function visit(browser, url, { hub = NO_HUB, serviceWorker = true, reloads = true, ...options } = {}) {
+export async function visit(browser, url, { hub = NO_HUB, settings = {}, serviceWorker = true, reloads = true, ...options } = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
   context.setDefaultTimeout(30_000);
   await context.addInitScript(
-    ({ hub, serviceWorker, reloads }) => {
+    ({ settings, serviceWorker, reloads }) => {
       if (location.protocol !== 'http:') return;
-      if (!localStorage.getItem('vaekit-settings')) localStorage.setItem('vaekit-settings', JSON.stringify({ hub }));
+      if (!localStorage.getItem('vaekit-settings')) localStorage.setItem('vaekit-settings', JSON.stringify(settings));
       if (!reloads) sessionStorage.setItem('vaekit-reloaded', 'yes');
       if (!serviceWorker) delete Navigator.prototype.serviceWorker;
     },
-    { hub, serviceWorker, reloads },
+    { settings: { hub, ...settings }, serviceWorker, reloads },
   );
   const tab = await context.newPage();
   const errors = [];

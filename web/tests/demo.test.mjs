@@ -1,10 +1,11 @@
 // The demo page in real browsers, as people use it. Run by `cargo xtask web test`, after `cargo xtask web build`.
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
-import { build, figure, fixtures, go, roundTrip, serveHub, servePage, shoot, visit } from './demo-support.mjs';
+import { build, figure, fixtures, go, roundTrip, serveHub, servePage, servePageAfter, shoot, visit } from './demo-support.mjs';
 import { launch } from './support.mjs';
 
 build();
@@ -16,6 +17,8 @@ const RUNNING = '.job:not([hidden])';
 const STARTER_PSNR = 22.3;
 
 const file = (name, buffer) => ({ name, mimeType: '', buffer });
+const focused = (tab) => tab.evaluate(() => document.activeElement.getAttribute('aria-label') ?? document.activeElement.id);
+const says = (tab, text) => tab.waitForFunction((text) => document.querySelector('#announcer').textContent.includes(text), text);
 const fixture = async (path) => file(path.replaceAll('/', '-'), await readFile(join(fixtures, path)));
 
 for (const name of ['chromium', 'firefox']) {
@@ -55,22 +58,24 @@ for (const name of ['chromium', 'firefox']) {
       await plain.close();
     });
 
-    test('works offline after the first visit, isolated even where the host sends no headers', async () => {
-      const plain = await servePage({ isolated: false });
-      // WebDriver BiDi loses a tab of Firefox that isolates itself: there the test reloads it.
-      const { tab, done } = await visit(browser, plain.url, { reloads: name === 'chromium' });
-      if (name === 'firefox') {
-        await tab.waitForFunction(() => /Reload once/.test(document.querySelector('#offline').textContent));
+    for (const isolated of [true, false]) {
+      test(`works offline after the first visit, isolated; the host sends ${isolated ? 'the' : 'no'} headers for that`, async () => {
+        const host = await servePage({ isolated });
+        // WebDriver BiDi loses a tab of Firefox that isolates itself: there the test reloads it.
+        const { tab, done } = await visit(browser, host.url, { reloads: name === 'chromium' });
+        if (name === 'firefox' && !isolated) {
+          await tab.waitForFunction(() => /Reload once/.test(document.querySelector('#offline').textContent));
+          await tab.reload();
+        }
+        await tab.waitForFunction(() => /Ready to work offline/.test(document.querySelector('#offline').textContent));
+        assert.equal(await tab.evaluate(() => crossOriginIsolated), true);
+        await host.close();
         await tab.reload();
-      }
-      await tab.waitForFunction(() => /Ready to work offline/.test(document.querySelector('#offline').textContent));
-      assert.equal(await tab.evaluate(() => crossOriginIsolated), true);
-      await plain.close();
-      await tab.reload();
-      await roundTrip(tab);
-      assert.equal(await tab.evaluate(() => crossOriginIsolated), true);
-      await done();
-    });
+        await roundTrip(tab);
+        assert.equal(await tab.evaluate(() => crossOriginIsolated), true);
+        await done();
+      });
+    }
 
     test('cancel stops the work and the page works on', async () => {
       const { tab, done } = await visit(browser, server.url);
@@ -115,6 +120,7 @@ for (const name of ['chromium', 'firefox']) {
       for (const blend of ['0.1', '0.2', '0.3', '0.4', '0.5']) await tab.locator('#blend').fill(blend);
       await tab.waitForFunction((start) => parseFloat(document.querySelector('#playground-facts dd').textContent) < start - 2, start);
       await shoot(tab, `${name}-playground`, { fullPage: true });
+      await says(tab, 'dB against A');
       await tab.click('#reset');
       await tab.waitForFunction((start) => parseFloat(document.querySelector('#playground-facts dd').textContent) === start, start);
       await tab.locator('#noise').fill('1');
@@ -132,21 +138,27 @@ for (const name of ['chromium', 'firefox']) {
       await tab.click('#compare-run');
       await tab.waitForFunction(() => document.querySelectorAll('#compare-rows tr').length === 2);
       await tab.waitForFunction(() => document.querySelector('#compare-verdict').textContent.includes('dB'));
+      await says(tab, await tab.locator('#compare-verdict').innerText());
       assert.deepEqual(await tab.locator('#compare-left option').allInnerTexts(), ['Original', 'starter', 'kl-ldm-f16-model']);
       await shoot(tab, `${name}-compare`, { fullPage: true });
       await done();
     });
 
-    test('a VAE comes from the hub, is kept, and goes', async () => {
+    test('a VAE comes from the hub, though the connection is lost, is kept, and goes', async () => {
       const weights = await readFile(join(fixtures, 'kl-ldm-ckpt/model.ckpt'));
-      const hub = await serveHub({ 'WarriorMama777/OrangeMixs/resolve/main/VAEs/orangemix.vae.pt': weights });
-      const { tab, done } = await visit(browser, `${server.url}#models`, { hub: hub.url });
+      const sha256 = createHash('sha256').update(weights).digest('hex');
+      const hub = await serveHub({ 'WarriorMama777/OrangeMixs/resolve/main/VAEs/orangemix.vae.pt': { cut: weights, resumes: true } });
+      const { tab, errors, done } = await visit(browser, `${server.url}#models`, { hub: hub.url });
       await tab.fill('#hub-filter', 'orange');
       await tab.click('[aria-label="Fetch orangemix"]');
       await tab.waitForSelector('[aria-label="Delete orangemix"]');
+      await says(tab, 'its sha256 was not known before and is recorded');
+      // Browsers report the lost connection in the console by themselves.
+      errors.splice(0, errors.length, ...errors.filter((text) => !text.startsWith('Failed to load resource')));
       await hub.close();
       await tab.reload();
       await tab.waitForSelector('[aria-label="Delete orangemix"]');
+      assert.ok((await tab.locator('#model-list').innerText()).includes(`recorded when it was fetched: ${sha256}`));
       await tab.click('[aria-label="Use orangemix"]');
       await go(tab, 'roundtrip');
       await tab.selectOption('#longest-side', '256');
@@ -197,6 +209,124 @@ describe('in chromium alone', () => {
     await server?.close();
   });
 
+  test('a service worker that can keep nothing still answers, and leaves the caches of others alone', async () => {
+    const full = await servePageAfter(withFullStorage);
+    const { tab, done } = await visit(browser, full.url);
+    await tab.evaluate(() => caches.open('vaekit http://elsewhere/ 1'));
+    await tab.waitForFunction(() => /cannot be kept/.test(document.querySelector('#offline').textContent));
+    await roundTrip(tab);
+    await tab.reload();
+    await roundTrip(tab);
+    const names = await tab.evaluate(() => caches.keys());
+    assert.ok(names.includes('vaekit http://elsewhere/ 1'));
+    assert.ok(names.some((name) => name.startsWith(`vaekit ${full.url} `)), names.join());
+    await done();
+    await full.close();
+  });
+
+  test('two files of one name and size are two VAEs', async () => {
+    const first = await readFile(join(fixtures, 'tae-diffusers/diffusion_pytorch_model.safetensors'));
+    const second = Buffer.from(first).fill(0, first.length - 2000);
+    const { tab, done } = await visit(browser, server.url, { settings: { longestSide: 256 } });
+    const psnr = async (label) => {
+      await tab.waitForFunction((label) => document.querySelector('#roundtrip-pictures .right .tag').textContent === label, label);
+      return figure(tab, 'roundtrip-facts', 'PSNR');
+    };
+    const found = [];
+    for (const [bytes, label] of [[first, 'Decoded by taesd'], [second, 'Decoded by taesd (2)']]) {
+      await tab.setInputFiles('#pick', file('taesd.safetensors', bytes));
+      found.push(await psnr(label));
+    }
+    assert.notEqual(found[0], found[1]);
+    await tab.selectOption('#vae', { label: 'taesd' });
+    await tab.click('#run');
+    assert.equal(await psnr('Decoded by taesd'), found[0]);
+    await tab.setInputFiles('#pick', file('taesd.safetensors', first));
+    await psnr('Decoded by taesd');
+    assert.equal(await tab.locator('#vae option').count(), 3, 'the same file is the same VAE');
+    await done();
+  });
+
+  test('a picture of another size takes the place of the one that is being worked on', async () => {
+    const { tab, done } = await visit(browser, server.url, { settings: { longestSide: 16384 } });
+    await tab.setInputFiles('#pick', file('large.png', await enlarged(tab, 2048)));
+    await tab.waitForSelector(`#roundtrip-job ${RUNNING}`);
+    await tab.selectOption('#longest-side', '512');
+    await tab.selectOption('#longest-side', '256');
+    await tab.waitForFunction(() => /shrunk to 256/.test(document.querySelector('#roundtrip-source').textContent));
+    await tab.waitForSelector('#roundtrip-job .job', { state: 'hidden' });
+    assert.equal(await tab.locator('#roundtrip-stages').isVisible(), false, 'nothing came out');
+    assert.equal(await tab.locator('#roundtrip-pictures .left canvas').evaluate(({ width }) => width), 256);
+    await roundTrip(tab);
+    await done();
+  });
+
+  test('threads that were chosen do not get in the way of engines and pages that have one', async () => {
+    const plain = await servePage({ isolated: false });
+    for (const [url, engine, expected] of [
+      [plain.url, 'auto', /one thread/],
+      [server.url, 'tract', /^tract, one thread/],
+      [server.url, 'cpu', /^CPU engine, 2 threads/],
+    ]) {
+      const settings = { engine, threads: 2, longestSide: 256 };
+      const { tab, done } = await visit(browser, url, { settings, serviceWorker: false });
+      await roundTrip(tab);
+      assert.match(await tab.locator('#engine-line').innerText(), expected);
+      await done();
+    }
+    await plain.close();
+  });
+
+  test('latents of another scaling are refused, and not for the lack of one', async () => {
+    const { tab, done } = await visit(browser, `${server.url}#compare`, { settings: { longestSide: 256 } });
+    await tab.setInputFiles('#pick', await fixture('kl-ldm-f16/model.safetensors'));
+    await scaleIfAsked(tab);
+    await go(tab, 'models');
+    const scaled = tab.getByLabel('Latents scaled as, kl-ldm-f16-model');
+    assert.equal(await scaled.inputValue(), 'sd1');
+    await go(tab, 'roundtrip');
+    await roundTrip(tab);
+    const [download] = await Promise.all([tab.waitForEvent('download'), tab.click('#save-safetensors')]);
+    const latents = await readFile(await download.path());
+    await go(tab, 'models');
+    await scaled.selectOption('sdxl');
+    await tab.setInputFiles('#pick', file('sd1.safetensors', latents));
+    const problem = tab.locator(PROBLEM, { hasText: 'does not fit' });
+    await problem.waitFor();
+    assert.match(await problem.innerText(), /This file does not fit[^]*sd1.safetensors: .*scaling/);
+    await done();
+  });
+
+  test('several pictures at once are one too many', async () => {
+    const { tab, done } = await visit(browser, server.url);
+    await tab.setInputFiles('#pick', ['a.png', 'b.png'].map((name) => file(name, Buffer.from(''))));
+    await tab.locator(PROBLEM, { hasText: 'One at a time' }).waitFor();
+    await done();
+  });
+
+  test('the focus stays where the work was begun, or goes to the heading of what is gone', async () => {
+    const { tab, done } = await visit(browser, server.url, { settings: { longestSide: 16384 } });
+    await tab.setInputFiles('#pick', file('large.png', await enlarged(tab, 2048)));
+    await tab.click(`${RUNNING} .cancel`);
+    await tab.waitForSelector('#roundtrip-job .job', { state: 'hidden' });
+    await tab.focus('#run');
+    await tab.keyboard.press('Enter');
+    await tab.focus(`#roundtrip-job ${RUNNING} .cancel`);
+    await tab.keyboard.press('Enter');
+    await tab.waitForSelector('#roundtrip-job .job', { state: 'hidden' });
+    assert.equal(await focused(tab), 'run');
+    await go(tab, 'models');
+    await tab.setInputFiles('#pick', await fixture('tae-diffusers/diffusion_pytorch_model.safetensors'));
+    await tab.focus('[aria-label="Use starter"]');
+    await tab.keyboard.press('Enter');
+    assert.equal(await focused(tab), 'at-hand');
+    await tab.focus('[aria-label="Keep tae-diffusers-diffusion_pytorch_model"]');
+    await tab.keyboard.press('Enter');
+    await tab.waitForSelector('[aria-label="Delete tae-diffusers-diffusion_pytorch_model"]');
+    assert.equal(await focused(tab), 'at-hand');
+    await done();
+  });
+
   test('what a hub does wrong is told, and nothing of it is kept', async () => {
     const taesd = 'madebyollin/taesd/resolve/614f76814bbe30edbe2e627ace1c2234c81a2c0e';
     const mse = 'stabilityai/sd-vae-ft-mse-original/resolve/629b3ad3030ce36e15e70c5db7d91df0d60c627f';
@@ -206,6 +336,7 @@ describe('in chromium alone', () => {
       'ckpt/anything-v3.0/resolve/main/Anything-V3.0.vae.pt': Buffer.alloc(1000),
       'stabilityai/sdxl-vae/resolve/main/sdxl_vae.safetensors': 401,
       'hakurei/waifu-diffusion-v1-4/resolve/main/vae/kl-f8-anime.ckpt': 'stall',
+      'stabilityai/sd-vae-ft-ema-original/resolve/main/vae-ft-ema-560000-ema-pruned.safetensors': { cut: Buffer.alloc(1000) },
     });
     const { tab, errors, done } = await visit(browser, `${server.url}#models`);
     await tab.fill('#hub-address', hub.url);
@@ -216,6 +347,7 @@ describe('in chromium alone', () => {
       ['anything-v3-vae', /sha256/],
       ['sdxl', /licence/],
       ['flux1', /404/],
+      ['vae-ft-ema-560000-ema-pruned', /the connection was lost after 500 B of 1.0 kB/],
     ]) {
       await tab.click(`[aria-label="Fetch ${name}"]`);
       await tab.waitForFunction(
@@ -225,8 +357,13 @@ describe('in chromium alone', () => {
     }
     await shoot(tab, 'hub-problem');
     await tab.click('[aria-label="Fetch kl-f8-anime"]');
-    await tab.click(`#hub-job ${RUNNING} .cancel`);
+    await tab.waitForSelector(`#hub-job ${RUNNING}`);
+    assert.equal(await tab.locator('[aria-label="Fetch taesd"]').isDisabled(), true, 'one at a time');
+    await tab.focus(`#hub-job ${RUNNING} .cancel`);
+    await tab.keyboard.press('Enter');
     await tab.waitForSelector('#hub-job .job', { state: 'hidden' });
+    assert.equal(await focused(tab), 'Fetch kl-f8-anime');
+    assert.equal(await tab.locator('[aria-label="Fetch taesd"]').isEnabled(), true);
     const kept = await tab.evaluate(async () => {
       const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('models');
       return Array.fromAsync(folder.keys());
@@ -332,6 +469,13 @@ describe('in chromium alone', () => {
     });
   }
 });
+
+/** In the service worker: nothing more can be kept. */
+function withFullStorage() {
+  Cache.prototype.put = async () => {
+    throw new DOMException('the disk is full', 'QuotaExceededError');
+  };
+}
 
 /** The sample, larger. */
 async function enlarged(tab, side) {

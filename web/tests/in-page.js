@@ -26,8 +26,8 @@ function pixelsOf(drawable) {
 async function failure(promise) {
   try {
     await promise;
-  } catch ({ name, kind, message }) {
-    return { name, kind, message };
+  } catch ({ name, kind, message, code }) {
+    return { name, kind, message, ...(code && { code }) };
   }
   throw new Error('it was not rejected');
 }

@@ -1,12 +1,12 @@
 // The npm package in real browsers. Run by `cargo xtask web test`.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { cpSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import { serve } from '../serve.mjs';
-import { dist, emptyProject, launch, native, open, packageAfter, plainPage, root, withVite, withWebpack } from './support.mjs';
+import { dist, emptyProject, launch, native, open, packageAfter, plainPage, root, target, withVite, withWebpack } from './support.mjs';
 
 /** On the [-1, 1] scale, f32 against the native engine: the project's level for whole models. */
 const TOLERANCE = 1e-3;
@@ -105,6 +105,87 @@ for (const name of ['chromium', 'firefox']) {
       await page.close();
     });
 
+    test('a wish to cancel that comes too late cancels all the same', async () => {
+      const { page } = await open(browser, isolated.url);
+      const found = await page.evaluate(async () => {
+        const vae = await vaekit.Vae.load('/native/starter', { halves: ['decoder'] });
+        const latents = { data: new Float32Array(16 * 64), shape: [1, 16, 8, 8], domain: 'raw' };
+        const { postMessage } = Worker.prototype;
+        Worker.prototype.postMessage = function (message, ...rest) {
+          if (!('abort' in message)) postMessage.call(this, message, ...rest);
+        };
+        const controller = new AbortController();
+        const late = await failure(vae.decode(latents, { signal: controller.signal, onProgress: () => controller.abort() }));
+        return { late, width: (await vae.decode(latents)).image.width };
+      });
+      assert.equal(found.late.kind, 'cancelled');
+      assert.equal(found.width, 64);
+      await page.close();
+    });
+
+    test('without memory it is an error, and opened again as soon as that can be; with threads and without', async () => {
+      const moving = join(target, 'moving');
+      for (const isolated of [true, false]) {
+        rmSync(moving, { recursive: true, force: true });
+        cpSync(join(native, 'starter'), moving, { recursive: true });
+        const here = { ...folders, '': plainPage(), moving };
+        const small = await serve({ ...here, package: packageAfter(withLittleMemory, PAGES.run) }, { isolated });
+        const { page, errors } = await open(browser, small.url);
+        const large = await page.evaluate(async () => {
+          window.vae = await vaekit.Vae.load('/moving', { halves: ['decoder'], ...(crossOriginIsolated && { threads: 2 }) });
+          window.zeros = (side) => ({ data: new Float32Array(16 * side * side), shape: [1, 16, side, side], domain: 'raw' });
+          return failure(vae.decode(zeros(64), { tiles: 'never' }));
+        });
+        assert.deepEqual(large, { name: 'VaekitError', kind: 'out-of-memory', message: 'there was not enough memory; use a smaller picture' });
+        renameSync(moving, `${moving}-away`);
+        const gone = await page.evaluate(() => failure(vae.decode(zeros(8))));
+        assert.match(gone.message, /holds no model/);
+        renameSync(`${moving}-away`, moving);
+        const back = await page.evaluate(async () => {
+          const stages = new Set();
+          const cancelled = await failure(vae.decode(zeros(8), { signal: AbortSignal.timeout(0) }));
+          const { image } = await vae.decode(zeros(8), { onProgress: ({ stage }) => stages.add(stage) });
+          return { cancelled, width: image.width, stages: [...stages] };
+        });
+        assert.equal(back.cancelled.kind, 'cancelled');
+        assert.equal(back.width, 64);
+        assert.ok(back.stages.includes('loading the decoder') && back.stages.includes('decoding'), back.stages.join());
+        assert.deepEqual(errors.filter((text) => !/404/.test(text)), []);
+        await page.close();
+        await small.close();
+
+        const tiny = await serve({ ...here, package: packageAfter(withLittleMemory, PAGES.start) }, { isolated });
+        const second = await open(browser, tiny.url);
+        const unopened = await second.page.evaluate(() => failure(vaekit.Vae.load('/moving', { threads: 1 })));
+        assert.deepEqual(unopened, { name: 'VaekitError', kind: 'out-of-memory', message: 'there was not enough memory for the VAE' });
+        await second.page.close();
+        await tiny.close();
+      }
+    });
+
+    test('a thread that breaks ends the work', async () => {
+      const broken = await serve({ ...folders, '': plainPage(), package: packageAfter(withThreadsThatBreak) });
+      const { page, errors } = await open(browser, broken.url);
+      const found = await page.evaluate(() => failure(vaekit.Vae.load('/native/starter', { threads: 2 })));
+      assert.deepEqual(found, { name: 'VaekitError', kind: 'other', message: 'a thread broke' });
+      assert.deepEqual(errors, []);
+      await page.close();
+      await broken.close();
+    });
+
+    test('a module that could not be fetched is asked for again', async () => {
+      const flaky = await serve({ ...folders, '': plainPage(), package: packageAfter(offlineAtFirst) });
+      const { page } = await open(browser, flaky.url);
+      const found = await page.evaluate(async () => {
+        const picture = new ImageData(16, 16);
+        return { first: await failure(vaekit.metrics(picture, picture)), then: await vaekit.metrics(picture, picture) };
+      });
+      assert.equal(found.first.kind, 'network');
+      assert.deepEqual(found.then, { psnr: Infinity, ssim: 1 });
+      await page.close();
+      await flaky.close();
+    });
+
     test('a checkpoint becomes the bytes that the native program writes', async () => {
       const { page } = await open(browser, isolated.url);
       const paths = ['vae_decoder/config.json', 'vae_decoder/model.onnx', 'vae_encoder/config.json', 'vae_encoder/model.onnx', 'vaekit.json'];
@@ -192,6 +273,9 @@ for (const name of ['chromium', 'firefox']) {
       check(await load('/fixtures/bad/truncated.safetensors'), 'bad-input', /^truncated.safetensors: the file is truncated/);
       check(await load('/models/samples/astronaut.png'), 'bad-input', /^astronaut.png: /);
       check(await load('/fixtures/bad/empty.safetensors', { engine: 'opencl' }), 'bad-input', /expected auto, cpu, tract or webgpu/);
+      const unscaled = await load('/fixtures/kl-ldm-f16/model.safetensors');
+      check(unscaled, 'bad-input', /does not tell how its latents are scaled/);
+      assert.equal(unscaled.code, 'unknown-scaling');
       const rest = await page.evaluate(async () => {
         const vae = await vaekit.Vae.load('/native/starter', { threads: 1 });
         const shape = [1, 4, 8, 8];
@@ -202,6 +286,15 @@ for (const name of ['chromium', 'firefox']) {
           picture: await failure(vae.encode(new Blob(['no picture']))),
           large: await failure(vae.decode({ data: new Float32Array(16 * 1024 * 1024), shape: [1, 16, 1024, 1024], domain: 'raw' }, { tiles: 'never' })),
           tiny: await failure(vae.decode({ data: new Float32Array(1024), shape: [1, 16, 8, 8], domain: 'raw' }, { tiles: 64 })),
+          // What only a program without types does.
+          plain: await failure((async () => vae.decode({ data: new Array(1024).fill(0), shape: [1, 16, 8, 8], domain: 'raw' }))()),
+          shapeless: await failure((async () => vae.decode({ data: new Float32Array(1024), domain: 'raw' }))()),
+          neither: await failure((async () => vae.decode({ data: new Float32Array(1024), shape: [1, 16, 8, 8] }))()),
+          either: (await vae.decode({ data: new Float32Array(1024), shape: [1, 16, 8, 8] }, { domain: 'raw' })).image.width,
+          unsaved: await failure(vaekit.saveLatents({ data: new Float32Array(1024), shape: [1, 16, 8, 8], domain: 'Raw' }, 'npy')),
+          format: await failure(vaekit.saveLatents({ data: new Float32Array(1024), shape: [1, 16, 8, 8], domain: 'raw' })),
+          twice: await failure(vaekit.Vae.load([new File(['a'], 'model.onnx'), new File(['b'], 'model.onnx')])),
+          nothing: await failure(vaekit.Vae.load({ 'model.onnx': undefined })),
         };
       });
       check(rest.missing, 'network', /404/);
@@ -210,6 +303,14 @@ for (const name of ['chromium', 'firefox']) {
       check(rest.picture, 'bad-input', /no picture/);
       check(rest.large, 'out-of-memory', /out of memory: \d+ MB of images would have to be held at once, and 4295 MB can be/);
       check(rest.tiny, 'bad-input', /tiles of 64 pixels are too small: at least 128/);
+      check(rest.plain, 'bad-input', /^the latents' data is Array, expected a Float32Array$/);
+      check(rest.shapeless, 'bad-input', /^the latents' shape is undefined, expected \[1, C, h, w\]$/);
+      check(rest.neither, 'bad-input', /^the latents' domain is undefined, expected "raw" or "scaled"$/);
+      assert.equal(rest.either, 64);
+      check(rest.unsaved, 'bad-input', /^the latents' domain is "Raw", expected "raw" or "scaled"$/);
+      check(rest.format, 'bad-input', /not written as .undefined/);
+      check(rest.twice, 'bad-input', /two of the files are called model.onnx; hand over an object of files by path/);
+      check(rest.nothing, 'bad-input', /model.onnx is undefined, expected a File or a Blob/);
       await page.close();
     });
 
@@ -245,6 +346,54 @@ test('chromium, the package in an empty webpack 5 project', async () => {
 function withoutRelaxedSimd() {
   const validate = WebAssembly.validate.bind(WebAssembly);
   WebAssembly.validate = (bytes) => !String(bytes).includes('253,133,2') && validate(bytes);
+}
+
+/** Of 64 KiB: enough to open the starter VAE but not for 512 by 512 pixels, and not even enough to open it. */
+const PAGES = { run: 1200, start: 100 };
+
+/** In the worker: a module has so many pages of memory, if it has threads in what it imports, else in its own section. */
+function withLittleMemory(pages) {
+  const { Memory, compile } = WebAssembly;
+  WebAssembly.Memory = function (limits) {
+    return new Memory({ ...limits, maximum: pages });
+  };
+  WebAssembly.Memory.prototype = Memory.prototype;
+  WebAssembly.compileStreaming = async (response) => {
+    const bytes = new Uint8Array(await (await response).arrayBuffer());
+    const number = (at) => {
+      let value = 0;
+      for (let shift = 0; ; shift += 7) {
+        const byte = bytes[at++];
+        value |= (byte & 127) << shift;
+        if (byte < 128) return [value, at];
+      }
+    };
+    for (let at = 8; at < bytes.length; ) {
+      const [size, content] = number(at + 1);
+      // One memory, its flags, and its least; its most has three bytes.
+      if (bytes[at] === 5) bytes.set([(pages & 127) | 128, ((pages >> 7) & 127) | 128, pages >> 14], number(content + 2)[1]);
+      at = content + size;
+    }
+    return compile(bytes);
+  };
+}
+
+/** In each thread: it fails as soon as it has said that it runs. */
+function withThreadsThatBreak() {
+  const { postMessage } = self;
+  self.postMessage = (message, ...rest) => {
+    postMessage.call(self, message, ...rest);
+    if (message === 'runs') throw new Error('a thread broke');
+  };
+}
+
+/** In the worker: the first request fails. */
+function offlineAtFirst() {
+  const { fetch } = self;
+  self.fetch = async () => {
+    self.fetch = fetch;
+    throw new TypeError('there is no network');
+  };
 }
 
 /** In the page: the sample there and back, compared with the native engine. */

@@ -71,7 +71,7 @@ pub(crate) fn to_folder(
         sources.push(source);
     }
     report.tell("opening", 0, 0);
-    let vae = CanonicalVae::open(sources, &open).of_kind(Kind::BadInput)?;
+    let vae = CanonicalVae::open(sources, &open)?;
     report.tell("hashing the weights", 0, 0);
     let found = vae.report();
     let source = vaekit_onnx::Source {

@@ -112,17 +112,17 @@ pub(crate) async fn open(
     runtime.session(Watched { inner: file, tell: Box::new(tell) }, model).await
 }
 
-/// Refuses weights that this module's memory cannot hold.
+/// Refuses weights that this module's memory cannot hold, with so many bytes of the file besides.
 #[cfg(not(feature = "webgpu"))]
-fn check_weights(model: &ModelFile) -> Result<(), Error> {
-    let weights = weights_bytes(model);
-    if memory_bytes().saturating_add(weights) <= MAX_MEMORY {
+fn check_weights(model: &ModelFile, file_bytes: u64) -> Result<(), Error> {
+    let needed = weights_bytes(model).saturating_add(file_bytes);
+    if memory_bytes().saturating_add(needed) <= MAX_MEMORY {
         return Ok(());
     }
     let reason = format!(
-        "the {}'s weights take {} MB, which does not fit into the 4 GiB that WebAssembly can address",
+        "loading the {} takes {} MB, which does not fit into the 4 GiB that WebAssembly can address",
         model.half,
-        weights / 1_000_000
+        needed / 1_000_000
     );
     Err(failed(Kind::OutOfMemory, model, reason))
 }

@@ -1,9 +1,10 @@
-//! Errors as JavaScript sees them: an `Error` with a `kind`.
+//! Errors as JavaScript sees them: an `Error` with a `kind`, and a `code` where a program can mend it.
 
 use std::fmt::Display;
 
 use js_sys::Reflect;
 use vaekit::{Failure, RunError, VaeError};
+use vaekit_checkpoint::CheckpointError;
 use wasm_bindgen::prelude::*;
 
 /// What a program can do about an error; the package's `VaekitError.kind`.
@@ -12,7 +13,6 @@ pub(crate) enum Kind {
     /// What was handed in cannot be used.
     BadInput,
     /// The engine cannot run it.
-    #[cfg_attr(feature = "cpu", expect(dead_code, reason = "tract is asked next"))]
     Engine,
     /// The GPU was lost, and with it whatever was loaded.
     Lost,
@@ -43,11 +43,13 @@ impl Kind {
 pub(crate) struct Error {
     kind: Kind,
     message: String,
+    /// What exactly is wrong, the package's `VaekitError.code`.
+    code: Option<&'static str>,
 }
 
 impl Error {
     pub(crate) fn new(kind: Kind, message: impl Display) -> Self {
-        Error { kind, message: message.to_string() }
+        Error { kind, message: message.to_string(), code: None }
     }
 }
 
@@ -78,14 +80,22 @@ impl From<VaeError> for Error {
     fn from(error: VaeError) -> Self {
         let kind = match &error {
             VaeError::NoHalf { .. } | VaeError::NoPixels { .. } | VaeError::Latents(_) => Kind::BadInput,
+            VaeError::NonFinite { input_is_finite: false, .. } => Kind::BadInput,
             VaeError::Run(RunError { failure, .. }) => match failure {
                 Failure::Cancelled => Kind::Cancelled,
                 Failure::OutOfMemory(_) => Kind::OutOfMemory,
-                Failure::Other(_) => Kind::Other,
+                Failure::Other(_) => Kind::Engine,
             },
-            VaeError::NonFinite { .. } => Kind::Other,
+            VaeError::NonFinite { .. } => Kind::Engine,
         };
         Error::new(kind, error)
+    }
+}
+
+impl From<CheckpointError> for Error {
+    fn from(error: CheckpointError) -> Self {
+        let code = matches!(error, CheckpointError::Scaling { .. }).then_some("unknown-scaling");
+        Error { code, ..Error::new(Kind::BadInput, error) }
     }
 }
 
@@ -94,6 +104,9 @@ impl From<Error> for JsValue {
         let value = js_sys::Error::new(&error.message);
         // An error takes every key.
         let _ = Reflect::set(&value, &"kind".into(), &error.kind.name().into());
+        if let Some(code) = error.code {
+            let _ = Reflect::set(&value, &"code".into(), &code.into());
+        }
         value.into()
     }
 }

@@ -23,6 +23,15 @@ pub(crate) fn options<T: DeserializeOwned>(json: &str) -> Result<T, Error> {
     serde_json::from_str(json).map_err(|error| Error::new(Kind::BadInput, format!("the options: {error}")))
 }
 
+/// Which latents a page says they are.
+pub(crate) fn domain(name: &str) -> Result<Domain, Error> {
+    match name {
+        "raw" => Ok(Domain::Raw),
+        "scaled" => Ok(Domain::Scaled),
+        other => Err(Error::new(Kind::BadInput, format!("the latents are `{other}`, expected raw or scaled"))),
+    }
+}
+
 /// `{ data, shape, domain }`.
 pub(crate) fn from_latents(latents: &Latents) -> JsValue {
     object([

@@ -1,6 +1,5 @@
 //! Files of latents, and how alike two pictures are: what needs no VAE.
 
-use vaekit::Domain;
 use vaekit::metrics::{psnr, ssim};
 use vaekit_latents::{Format, Precision, Provenance, ReadOptions};
 use wasm_bindgen::prelude::*;
@@ -18,8 +17,7 @@ pub fn save_latents(
     format: &str,
     provenance: &str,
 ) -> Result<Vec<u8>, JsValue> {
-    let domain = if domain == "scaled" { Domain::Scaled } else { Domain::Raw };
-    let latents = js::to_latents(data, &shape, domain)?;
+    let latents = js::to_latents(data, &shape, js::domain(domain)?)?;
     let format = Format::from_file_name(&format!("latents.{format}"))
         .ok_or_else(|| Error::new(Kind::BadInput, format!("latents are not written as .{format}")))?;
     let provenance = match provenance {

@@ -21,15 +21,16 @@ impl Asking {
         Asking { ask, cut: None }
     }
 
-    /// `{ columns, rows, width, height, alone }`, width and height in latents; undefined where a run went in one piece.
+    /// `{ columns, rows, width, height, alone, apart }`, width and height in latents; undefined where a run went in one piece.
     pub(crate) fn tiles(&self) -> JsValue {
-        self.cut.as_ref().map_or(JsValue::UNDEFINED, |Cut { rows, columns, alone }| {
+        self.cut.as_ref().map_or(JsValue::UNDEFINED, |Cut { rows, columns, alone, apart }| {
             object([
                 ("columns", columns.starts.len().into()),
                 ("rows", rows.starts.len().into()),
                 ("width", columns.len.into()),
                 ("height", rows.len.into()),
                 ("alone", (*alone).into()),
+                ("apart", (*apart).map_or(JsValue::UNDEFINED, JsValue::from)),
             ])
         })
     }

@@ -171,16 +171,7 @@ impl Vae {
         observe: Function,
     ) -> Result<JsValue, JsValue> {
         let options = js::options::<DecodeOptions>(&options)?;
-        let domain = match (options.domain, domain.as_str()) {
-            (Some(domain), _) => domain,
-            (None, "raw") => Domain::Raw,
-            (None, "scaled") => Domain::Scaled,
-            (None, other) => {
-                return Err(
-                    Error::new(Kind::BadInput, format!("the latents are `{other}`, expected raw or scaled")).into()
-                );
-            }
-        };
+        let domain = options.domain.map_or_else(|| js::domain(&domain), Ok)?;
         let latents = js::to_latents(data, &shape, domain)?;
         self.run(latents, options, &Provenance::default(), observe).await
     }

@@ -6,35 +6,41 @@ declare const self: ServiceWorkerGlobalScope;
 declare const __VERSION__: string;
 declare const __FILES__: string[];
 
-const CACHE = `vaekit-${__VERSION__}`;
+/** Caches are the origin's, where another copy of the page may lie in another folder. */
+const OURS = `vaekit ${self.registration.scope} `;
+const CACHE = `${OURS}${__VERSION__}`;
 
 self.addEventListener('install', (event) => {
+  // Past the browser's own cache, which may have files of the old version under the names that stay.
+  const files = __FILES__.map((file) => new Request(file, { cache: 'reload' }));
   // A new version waits until no page uses the old one, whose files it does not have.
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(__FILES__)));
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(files)));
 });
 
 self.addEventListener('activate', (event) => {
   event.waitUntil(
     (async () => {
-      for (const name of await caches.keys()) if (name.startsWith('vaekit-') && name !== CACHE) await caches.delete(name);
+      for (const name of await caches.keys()) if (name.startsWith(OURS) && name !== CACHE) await caches.delete(name);
       await self.clients.claim();
     })(),
   );
 });
 
 self.addEventListener('fetch', (event) => {
-  const { request } = event;
-  const ours = request.method === 'GET' && request.url.startsWith(self.registration.scope);
-  if (ours) event.respondWith(answer(request));
+  const { method, url } = event.request;
+  const ours = method === 'GET' && url.startsWith(self.registration.scope);
+  if (ours) event.respondWith(answer(event));
 });
 
 /** From the cache, else from the network and kept: all files but the page itself have a hash in their name. */
-async function answer(request: Request): Promise<Response> {
+async function answer(event: FetchEvent): Promise<Response> {
+  const { request } = event;
   const cache = await caches.open(CACHE);
   const kept = await cache.match(request.mode === 'navigate' ? './' : request, { ignoreSearch: true });
   if (kept) return isolated(kept);
   const response = await fetch(request);
-  if (response.status === 200) await cache.put(request, response.clone());
+  // A full disk is no reason not to answer.
+  if (response.status === 200) event.waitUntil(cache.put(request, response.clone()).catch(() => undefined));
   return isolated(response);
 }
 

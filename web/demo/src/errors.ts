@@ -42,11 +42,17 @@ export function explain(error: unknown): Problem {
   if (lacksScaling(error)) {
     return { title: 'The scaling is not known', detail, advice: 'Choose the family that it belongs to under Models.' };
   }
+  if (error instanceof DOMException && UNREADABLE.has(error.name)) {
+    return { title: 'The file cannot be read', detail, advice: 'It may have been moved or changed meanwhile; open it again.' };
+  }
   return { title, detail, advice };
 }
 
 /** Whether a checkpoint does not say how its latents are scaled. */
-export const lacksScaling = (error: unknown): boolean => error instanceof VaekitError && /scaling/.test(error.message);
+export const lacksScaling = (error: unknown): boolean => error instanceof VaekitError && error.code === 'unknown-scaling';
+
+/** What browsers call it when a file is gone, is not what it was, or may not be read. */
+const UNREADABLE = new Set(['NotFoundError', 'NotReadableError', 'EncodingError']);
 
 /** Whether work ended because somebody wanted it to. */
 export const isCancelled = (error: unknown): boolean =>

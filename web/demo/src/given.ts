@@ -1,5 +1,6 @@
 import { PageError } from './errors';
 import { stem } from './format';
+import { fingerprint } from './models/digest';
 import { basename, isModelFolder, type Model, modelId } from './models/model';
 import type { Given } from './parts/drop';
 import type { PictureFile } from './picture';
@@ -22,14 +23,18 @@ const WEIGHTS = /\.(safetensors|ckpt|pt|pth|bin|onnx)$/i;
 export async function recognise(given: Given): Promise<Recognised> {
   const [path, file] = [...given][0]!;
   if (given.size === 1) {
-    if (file.type.startsWith('image/') || PICTURE.test(path)) return { kind: 'picture', file: picture(file) };
+    if (isPicture(path, file)) return { kind: 'picture', file: picture(file) };
     if (LATENTS.test(path) || (await holdsLatents(file))) return { kind: 'latents', file };
   }
   const weights = new Map([...given].filter(([path]) => WEIGHTS.test(path)));
   if (isModelFolder(given.keys()) && !(given.size === 1 && path.endsWith('vaekit.json'))) {
-    return { kind: 'model', model: fromFiles(given, folderName(path)) };
+    return { kind: 'model', model: await fromFiles(given, folderName(path)) };
   }
   if (weights.size === 0) {
+    const known = [...given].filter(([path, file]) => isPicture(path, file) || LATENTS.test(path));
+    if (known.length > 1) {
+      throw new PageError('One at a time', `${known.length} files were given: ${names(known.map(([path]) => path))}`, 'Open one of them.');
+    }
     throw new PageError(
       'Nothing to open here',
       `${file.name} is no picture, no latents and no VAE`,
@@ -38,15 +43,20 @@ export async function recognise(given: Given): Promise<Recognised> {
   }
   const first = [...weights.keys()][0]!;
   const name = given.size > 1 && first.includes('/') ? folderName(first) : stem(basename(first));
-  return { kind: 'model', model: fromFiles(weights, name, await configBeside(given)) };
+  return { kind: 'model', model: await fromFiles(weights, name, await configBeside(given)) };
 }
+
+const isPicture = (path: string, file: File): boolean => file.type.startsWith('image/') || PICTURE.test(path);
+
+/** The first few. */
+const names = (paths: string[]): string => (paths.length > 3 ? `${paths.slice(0, 3).join(', ')} …` : paths.join(', '));
 
 export const picture = (file: File): PictureFile => ({ name: file.name, blob: async () => file });
 
-function fromFiles(files: Given, name: string, config?: object): Model {
+async function fromFiles(files: Given, name: string, config?: object): Promise<Model> {
   const bytes = [...files.values()].reduce((sum, file) => sum + file.size, 0);
   return {
-    id: modelId(name, bytes),
+    id: modelId(name, bytes, await fingerprint(files)),
     name,
     origin: 'a file of yours',
     bytes,

@@ -48,8 +48,10 @@ const views: Record<string, View> = {
 };
 const router = new Router(views);
 
-async function take(given: Given): Promise<void> {
+async function take(files: Given | Promise<Given>): Promise<void> {
   try {
+    const given = await files;
+    if (given.size === 0) return;
     const found = await recognise(given);
     if (found.kind === 'latents') {
       router.go('roundtrip');
@@ -62,7 +64,7 @@ async function take(given: Given): Promise<void> {
       if (router.current === models) router.go('roundtrip');
       app.picture.value = found.file;
     } else {
-      const { model } = found;
+      const model = app.library.distinct(found.model);
       if (!(await opens(model))) return;
       app.library.add(model);
     }
@@ -87,7 +89,7 @@ async function opens(model: Model): Promise<boolean> {
   return opened ?? false;
 }
 
-takeFiles(byId('drop', HTMLElement), (given) => void take(given));
+takeFiles(byId('drop', HTMLElement), (files) => void take(files));
 for (const [button, input] of [
   ['open', 'pick'],
   ['open-folder', 'pick-folder'],
@@ -97,7 +99,7 @@ for (const [button, input] of [
   picker.addEventListener('change', () => {
     const given = byPath(picker.files ?? []);
     picker.value = '';
-    if (given.size > 0) void take(given);
+    void take(given);
   });
 }
 

@@ -25,12 +25,24 @@ export async function workOffline(warmUp: () => Promise<void>): Promise<void> {
       return;
     }
     await warmUp();
+    await kept(registration.scope);
     if (isolatesNext) status.textContent = 'Reload once to compute with all threads and to work offline.';
     else if (registration.waiting) status.textContent = 'A new version comes with the next visit.';
     else status.textContent = 'Ready to work offline.';
   } catch {
     status.textContent = 'This visit cannot be kept for offline use.';
   }
+}
+
+/** Until a wasm module lies in the service worker's cache, where it comes a little after it was handed out. */
+async function kept(scope: string): Promise<void> {
+  for (let tries = 0; tries < 20; tries++) {
+    const ours = (await caches.keys()).filter((name) => name.startsWith(`vaekit ${scope} `));
+    const requests = await Promise.all(ours.map(async (name) => (await caches.open(name)).keys()));
+    if (requests.flat().some(({ url }) => url.endsWith('.wasm'))) return;
+    await new Promise((resolve) => setTimeout(resolve, 250));
+  }
+  throw new Error('this browser has no room for the modules');
 }
 
 /** Until the service worker answers for this page. */

@@ -15,7 +15,7 @@ const DEFAULTS: Settings = { engine: 'auto', threads: 0, longestSide: 512, hub: 
 const KEY = 'vaekit-settings';
 
 /** Settings, remembered in this browser. */
-export const settings = new Signal<Settings>({ ...DEFAULTS, ...stored() });
+export const settings = new Signal<Settings>(stored());
 
 settings.watch((value) => {
   try {
@@ -29,10 +29,12 @@ export function change(part: Partial<Settings>): void {
   settings.value = { ...settings.value, ...part };
 }
 
-function stored(): Partial<Settings> {
+function stored(): Settings {
   try {
-    return JSON.parse(localStorage.getItem(KEY) ?? '{}') as Partial<Settings>;
+    const settings: Settings = { ...DEFAULTS, ...(JSON.parse(localStorage.getItem(KEY) ?? '{}') as Partial<Settings>) };
+    // They may be another machine's, whose profile was copied.
+    return { ...settings, threads: Math.min(Math.max(0, Math.trunc(settings.threads) || 0), navigator.hardwareConcurrency || 1) };
   } catch {
-    return {};
+    return DEFAULTS;
   }
 }

@@ -1,5 +1,5 @@
 import { cancelled, VaekitError } from './errors.js';
-import type { Call, FromWorker, Reply, Request, ThreadStart, ToWorker } from './messages.js';
+import type { Call, Failure, FromThread, FromWorker, Reply, Request, ThreadStart, ToWorker } from './messages.js';
 import type { Options, Progress } from './types.js';
 
 interface Pending {
@@ -51,7 +51,8 @@ export class Connection {
           then(value);
         };
       this.#pending.set(id, {
-        resolve: settled((value) => resolve(value as Reply<C>)),
+        // The worker may have been done before it saw the wish.
+        resolve: settled((value) => (signal?.aborted ? reject(cancelled()) : resolve(value as Reply<C>))),
         reject: settled(reject),
         onProgress,
       });
@@ -73,27 +74,24 @@ export class Connection {
 
   /**
    * Makes new workers the threads of this one's module. They are started here rather than there because Firefox may never
-   * come back from a worker's `new Worker`.
+   * come back from a worker's `new Worker`. One that fails, then or later, ends all: the others would wait for it forever.
    */
   async #startThreads(wanted: number, thread: ThreadStart): Promise<void> {
     if (this.#ended) return;
     const started = Array.from({ length: wanted }, () => {
       const worker = newWorker();
       this.#threads.push(worker);
-      return new Promise<void>((resolve, reject) => {
-        worker.onmessage = () => resolve();
+      return new Promise<void>((resolve) => {
+        worker.onmessage = ({ data }: MessageEvent<FromThread>) => (data === 'runs' ? resolve() : this.end(errorOf(data)));
         worker.onerror = (event) => {
           event.preventDefault();
-          reject(new Error(`a thread could not be started: ${event.message || 'its script could not be loaded'}`));
+          this.end(new VaekitError('other', `a thread failed: ${event.message || 'its script could not be loaded'}`));
         };
         worker.postMessage({ thread } satisfies ToWorker);
       });
     });
-    const outcome = await Promise.all(started).then(
-      () => 'run' as const,
-      ({ message }: Error) => ({ failed: message }),
-    );
-    this.#post({ threads: outcome });
+    await Promise.all(started);
+    this.#post({ threads: 'run' });
   }
 
   #receive(message: FromWorker): void {
@@ -103,11 +101,13 @@ export class Connection {
     if ('progress' in message) return pending.onProgress?.(message.progress);
     this.#pending.delete(message.id);
     if ('reply' in message) return pending.resolve(message.reply);
-    const error = new VaekitError(message.error.kind, message.error.message);
+    const error = errorOf(message);
     pending.reject(error);
     if (message.fatal) this.end(error);
   }
 }
+
+const errorOf = ({ error: { kind, message, code } }: Failure): VaekitError => new VaekitError(kind, message, code);
 
 // Bundlers want it in just these words.
 const newWorker = (): Worker => new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'vaekit' });

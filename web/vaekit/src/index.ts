@@ -11,7 +11,7 @@ export type { Devices, Fit, GpuAdapterInfo, KernelTrial } from './devices.js';
 export { readLatents, saveLatents } from './latents.js';
 export { metrics } from './metrics.js';
 export { VaekitError } from './errors.js';
-export type { ErrorKind } from './errors.js';
+export type { ErrorCode, ErrorKind } from './errors.js';
 export type {
   Canvas,
   Decoded,

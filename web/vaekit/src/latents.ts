@@ -1,4 +1,5 @@
 import { helper } from './connection.js';
+import { checkLatents } from './send.js';
 import type { Latents } from './types.js';
 import type { Vae } from './vae.js';
 
@@ -13,8 +14,8 @@ import type { Vae } from './vae.js';
 export async function saveLatents(latents: Latents, format: 'safetensors' | 'latent' | 'npy', vae?: Vae): Promise<Blob> {
   const provenance = vae ? { vae: vae.info.id, engine: vae.info.engine.detail } : undefined;
   const bytes = await helper().call('saveLatents', {
-    latents: { data: latents.data, shape: latents.shape, domain: latents.domain },
-    format,
+    latents: checkLatents(latents),
+    format: String(format),
     provenance: provenance ? JSON.stringify(provenance) : '',
   });
   return new Blob([bytes], { type: 'application/octet-stream' });

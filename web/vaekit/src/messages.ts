@@ -1,5 +1,5 @@
 /** What page and worker say to each other. */
-import type { ErrorKind } from './errors.js';
+import type { ErrorCode, ErrorKind } from './errors.js';
 import type { EngineInfo, Half, Latents, Progress, Tiles, VaeInfo } from './types.js';
 
 /** A picture on its way: `ImageBitmap`s are handed over, pixels copied. */
@@ -115,8 +115,8 @@ export type ToWorker =
   | { id: number; call: Call; request: unknown }
   | { abort: number }
   | { thread: ThreadStart }
-  /** Whether the threads that were asked for run, or why not. */
-  | { threads: 'run' | { failed: string } };
+  /** That the threads that were asked for run. */
+  | { threads: 'run' };
 
 /** A worker that is to be a thread of another's module. */
 export interface ThreadStart {
@@ -131,8 +131,11 @@ export type FromWorker =
   | { id: number; reply: unknown }
   | ({ id: number } & Failure);
 
+/** What a thread says: that it runs, or why it does not any more. */
+export type FromThread = 'runs' | Failure;
+
 export interface Failure {
-  error: { kind: ErrorKind; message: string };
+  error: { kind: ErrorKind; message: string; code?: ErrorCode | undefined };
   /** Whether the worker cannot be used any more. */
   fatal: boolean;
 }

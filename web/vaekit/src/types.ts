@@ -36,7 +36,10 @@ export interface LoadOptions extends Options {
    * runs now and why.
    */
   engine?: 'auto' | 'cpu' | 'tract' | 'webgpu';
-  /** Of the CPU engine. Default: as many as the machine has where the page is cross-origin isolated, else 1. More than one is then an error. */
+  /**
+   * Of the CPU engine. Default: as many as the machine has where the page is cross-origin isolated, else 1. More than one is
+   * then an error, unless `auto` takes WebGPU, or the CPU in its place.
+   */
   threads?: number;
   /** Default: those that are there. */
   halves?: Half[];
@@ -99,6 +102,11 @@ export interface Tiles {
   height: number;
   /** Whether each was normalised by itself, so that tones may shift from one to the next. */
   alone: boolean;
+  /**
+   * How far what the tiles were normalised by is from what they have together, in deviations, where the last run did not
+   * bring the two close.
+   */
+  apart?: number;
 }
 
 export type Canvas = HTMLCanvasElement | OffscreenCanvas;

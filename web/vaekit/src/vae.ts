@@ -1,7 +1,7 @@
 import { Connection, type Interrupt } from './connection.js';
 import { VaekitError } from './errors.js';
 import type { DecodeRequest, EncodeRequest, LoadRequest } from './messages.js';
-import { sendCheckpoint, sendImage, sendSource } from './send.js';
+import { checkLatents, sendCheckpoint, sendImage, sendSource } from './send.js';
 import type {
   Canvas,
   Decoded,
@@ -50,12 +50,7 @@ export class Vae {
       checkpoint: sendCheckpoint(options),
     };
     const connection = new Connection();
-    try {
-      return new Vae(request, connection, await connection.call('load', request, options));
-    } catch (error) {
-      connection.end(error as VaekitError);
-      throw error;
-    }
+    return new Vae(request, connection, await loadIn(connection, request, options));
   }
 
   /**
@@ -88,7 +83,7 @@ export class Vae {
   async decode(latents: LatentsInput, options: DecodeOptions = {}): Promise<Decoded<unknown>> {
     const draw = options.canvas && renderer(options.canvas);
     const request: DecodeRequest = {
-      latents: latents instanceof Blob ? latents : { data: latents.data, shape: latents.shape, domain: latents.domain },
+      latents: latents instanceof Blob ? latents : checkLatents(latents, options.domain),
       bitmap: options.output === 'ImageBitmap' || draw !== undefined,
       tiles: options.tiles ?? 'auto',
       ...(options.domain && { domain: options.domain }),
@@ -121,22 +116,37 @@ export class Vae {
     // tract runs a model in one go: only the end of its worker stops it.
     const interrupt: Interrupt = this.info.engine.name === 'tract' ? 'end' : 'ask';
     const run = async () => {
-      await this.#reopen();
+      await this.#reopen(options);
       const reply = await this.#connection.call<typeof call>(call, request as never, options, interrupt, transfer);
       const { engine } = reply;
       if (engine) this.#info = { ...this.#info, engine };
       return reply;
     };
     const result = this.#ready.then(run);
-    this.#ready = result.catch(() => undefined);
+    // Without the result, which is large.
+    this.#ready = result.then(
+      () => undefined,
+      () => undefined,
+    );
     return result;
   }
 
   /** Loads again what a failure or a wish to cancel has ended. */
-  async #reopen(): Promise<void> {
+  async #reopen(options: Options): Promise<void> {
     if (this.#connection.isOpen || this.#disposed) return;
-    this.#connection = new Connection();
-    this.#info = await this.#connection.call('load', this.#request);
+    const connection = new Connection();
+    this.#connection = connection;
+    this.#info = await loadIn(connection, this.#request, options);
+  }
+}
+
+/** A connection without a VAE is of no use: where it cannot be loaded, that is the end. */
+async function loadIn(connection: Connection, request: LoadRequest, options: Options): Promise<VaeInfo> {
+  try {
+    return await connection.call('load', request, options);
+  } catch (error) {
+    connection.end(error as VaekitError);
+    throw error;
   }
 }
 

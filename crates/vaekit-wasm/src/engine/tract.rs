@@ -23,8 +23,8 @@ impl Host for Runtime {
         mut file: Watched<Box<dyn ReadSeek + '_>>,
         model: &ModelFile,
     ) -> Result<Box<dyn Session>, Error> {
-        check_weights(model)?;
-        let mut bytes = Vec::new();
+        check_weights(model, model.size)?;
+        let mut bytes = Vec::with_capacity(model.size as usize);
         file.read_to_end(&mut bytes).map_err(|error| failed(Kind::BadInput, model, error))?;
         match TractSession::open(&bytes, &Options::default()) {
             Ok(session) => Ok(Box::new(session)),

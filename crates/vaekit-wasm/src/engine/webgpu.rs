@@ -1,10 +1,11 @@
 //! vaekit's engine on the page's GPU.
 
 use std::any::Any;
+use std::cell::Cell;
 
 use ndarray::{Array4, ArrayView3};
 use vaekit::{Failure, Half, Images, Latents, Observer, RunError, Session, VaeError};
-use vaekit_onnx::{ElementType, ModelFile, ReadSeek};
+use vaekit_onnx::{Facts, METADATA_KEY, ModelFile, Precision, ReadSeek};
 use vaekit_wgpu::{Gpu, GpuOptions, OpenError, Options, WgpuSession, wgpu};
 use web_sys::{ImageBitmap, OffscreenCanvas};
 
@@ -18,12 +19,21 @@ const TRIAL: usize = 8;
 /// The device that both halves share.
 pub(crate) struct Runtime {
     gpu: Gpu,
+    /// Whether pictures come by way of a canvas; no more once that has failed.
+    draws: Cell<bool>,
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        // Nobody else has it, and the garbage collector knows nothing of what it holds.
+        self.gpu.device().destroy();
+    }
 }
 
 impl Host for Runtime {
     async fn start(by_name: bool) -> Result<Self, Error> {
         let options = GpuOptions { software: by_name, ..GpuOptions::default() };
-        Ok(Runtime { gpu: Gpu::request(&options).await.of_kind(Kind::Engine)? })
+        Ok(Runtime { gpu: Gpu::request(&options).await.of_kind(Kind::Engine)?, draws: Cell::new(true) })
     }
 
     async fn session(
@@ -31,9 +41,7 @@ impl Host for Runtime {
         file: Watched<Box<dyn ReadSeek + '_>>,
         model: &ModelFile,
     ) -> Result<Box<dyn Session>, Error> {
-        // A model in fp16 was measured to stay in its range.
-        let allow_f16 = model.info.initializers.contains_key(&ElementType::FLOAT16);
-        let options = Options { allow_f16, ..Options::default() };
+        let options = Options { allow_f16: stays_in_f16(model), ..Options::default() };
         let session = WgpuSession::open(&self.gpu, file, &options).await.map_err(|error| {
             let kind = match &error {
                 error if error.is_unsupported() => Kind::Unsupported,
@@ -69,21 +77,28 @@ impl Host for Runtime {
         kept: (usize, usize),
         observer: &mut dyn Observer,
     ) -> Result<Option<ImageBitmap>, Error> {
-        let most = self.gpu.device().limits().max_texture_dimension_2d as usize;
-        let Some(session) = session_of(session).filter(|_| height.max(width) <= most) else { return Ok(None) };
-        let texture = self.gpu.device().create_texture(&wgpu::TextureDescriptor {
-            label: Some("picture"),
-            size: extent((height, width)),
-            mip_level_count: 1,
-            sample_count: 1,
-            dimension: wgpu::TextureDimension::D2,
-            format: wgpu::TextureFormat::Rgba8Unorm,
-            usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_SRC,
-            view_formats: &[],
-        });
-        let drawn = session.draw(latents, &texture, observer).await;
-        drawn.map_err(|failure| VaeError::from(RunError::new(session.engine(), latents.shape(), failure)))?;
-        self.bitmap(&texture, kept).map(Some)
+        // What comes of an input with NaN is told where values are read.
+        let drawable = self.draws.get() && latents.iter().all(|value| value.is_finite());
+        let Some(session) = session_of(session).filter(|_| drawable) else { return Ok(None) };
+        // A picture that cannot be drawn is read back.
+        let picture = match session.picture([height, width]).await {
+            Err(_) if !self.is_lost() => return Ok(None),
+            made => made,
+        };
+        let run_error = |session: &WgpuSession, failure| {
+            Error::from(VaeError::from(RunError::new(session.engine(), latents.shape(), failure)))
+        };
+        let picture = picture.map_err(|failure| run_error(session, failure))?;
+        session.draw(latents, &picture, observer).await.map_err(|failure| run_error(session, failure))?;
+        let bitmap = self.gpu.watched(|device| self.bitmap(device, &picture, kept)).await;
+        match bitmap {
+            Ok(Ok(bitmap)) => Ok(Some(bitmap)),
+            Err(failure) if self.is_lost() => Err(run_error(session, failure)),
+            Ok(Err(_)) | Err(_) => {
+                self.draws.set(false);
+                Ok(None)
+            }
+        }
     }
 
     fn stages(&self, session: &mut dyn Session) -> Vec<(&'static str, f64)> {
@@ -112,14 +127,19 @@ impl Runtime {
     /// The upper left part of a texture as a bitmap, by way of a canvas: both stay on the GPU.
     ///
     /// All of it happens in one turn of the event loop, since a canvas' texture lives no longer.
-    fn bitmap(&self, texture: &wgpu::Texture, kept: (usize, usize)) -> Result<ImageBitmap, Error> {
+    fn bitmap(
+        &self,
+        device: &wgpu::Device,
+        texture: &wgpu::Texture,
+        kept: (usize, usize),
+    ) -> Result<ImageBitmap, String> {
         let size = extent(kept);
         let canvas = OffscreenCanvas::new(size.width, size.height).map_err(no_canvas)?;
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
         let surface =
             instance.create_surface(wgpu::SurfaceTarget::OffscreenCanvas(canvas.clone())).map_err(no_canvas)?;
         surface.configure(
-            self.gpu.device(),
+            device,
             &wgpu::SurfaceConfiguration {
                 usage: wgpu::TextureUsages::COPY_DST,
                 format: wgpu::TextureFormat::Rgba8Unorm,
@@ -136,11 +156,18 @@ impl Runtime {
             wgpu::CurrentSurfaceTexture::Success(frame) | wgpu::CurrentSurfaceTexture::Suboptimal(frame) => frame,
             other => return Err(no_canvas(other)),
         };
-        let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         encoder.copy_texture_to_texture(texture.as_image_copy(), frame.texture.as_image_copy(), size);
         self.gpu.queue().submit([encoder.finish()]);
         canvas.transfer_to_image_bitmap().map_err(no_canvas)
     }
+}
+
+/// Whether its images may be stored in f16: its conversion to fp16 has proved that they stay in range. Others' models in fp16
+/// prove nothing, since f16 would saturate where they overflow.
+fn stays_in_f16(model: &ModelFile) -> bool {
+    let facts = model.info.metadata.get(METADATA_KEY).and_then(|json| Facts::from_json(json).ok());
+    facts.is_some_and(|facts| facts.precision == Precision::Fp16)
 }
 
 fn session_of(session: &mut dyn Session) -> Option<&mut WgpuSession> {
@@ -152,6 +179,6 @@ fn extent((height, width): (usize, usize)) -> wgpu::Extent3d {
     wgpu::Extent3d { width: width as u32, height: height as u32, depth_or_array_layers: 1 }
 }
 
-fn no_canvas(reason: impl std::fmt::Debug) -> Error {
-    Error::new(Kind::Engine, format!("the GPU does not draw: {reason:?}"))
+fn no_canvas(reason: impl std::fmt::Debug) -> String {
+    format!("{reason:?}")
 }

@@ -1,5 +1,7 @@
 import { PageError } from '../errors';
+import { bytes } from '../format';
 import type { Work } from '../parts/job';
+import { type Digest, sha256 } from './digest';
 import type { Bytes } from './model';
 
 const AGAIN = 'Check the connection and try again.';
@@ -11,17 +13,25 @@ export interface Download {
   body: ReadableStream<Bytes>;
 }
 
+/** What is known of a file beforehand. */
+export interface Expected {
+  bytes?: number;
+  sha256?: string;
+}
+
 /**
- * Asks for `url`.
+ * Asks for `url`. `tell` hears the file's sha256 at its end.
  *
- * @throws PageError with the server's answer in words; the body errors with one if size or sha256 differ
+ * @throws PageError with the server's answer in words; the body errors with one if it breaks off, or size or sha256 differ
  */
 export async function fetchFile(
   url: string,
   name: string,
-  { signal, onProgress }: Work,
-  expected: { bytes?: number; sha256?: string } = {},
+  work: Work,
+  expected: Expected = {},
+  tell?: (sha256: string) => void,
 ): Promise<Download> {
+  const { signal } = work;
   let response: Response;
   try {
     response = await fetch(url, { signal });
@@ -30,22 +40,64 @@ export async function fetchFile(
     throw new PageError('The download failed', `${name}: ${new URL(url, location.href).host} cannot be reached (${(error as Error).message})`, AGAIN);
   }
   if (!response.ok || !response.body) throw refused(response, name);
-  const total = expected.bytes ?? Number(response.headers.get('content-length') ?? 0);
-  const digest = expected.sha256 ? await sha256() : undefined;
-  return { total, body: response.body.pipeThrough(checked(name, total, expected, digest, onProgress)) };
+  // Servers compress text, and then say how long it is on the way.
+  const announced = url.endsWith('.json') ? 0 : Number(response.headers.get('content-length') ?? 0);
+  const total = expected.bytes ?? announced;
+  const digest = expected.sha256 || tell ? await sha256() : undefined;
+  const body = unbroken(response.body, { url, name, total: announced || total, signal });
+  return { total, body: body.pipeThrough(checked(name, total, expected, digest, tell, work.onProgress)) };
 }
 
-interface Digest {
-  update(bytes: Uint8Array): unknown;
-  hex(): string;
+/** Seconds to wait before asking for the rest of a file, each time that nothing of it came. */
+const WAITS = [0, 1, 4];
+
+/** A body that goes on where the connection was lost, if the server sends parts of files. */
+function unbroken(
+  first: ReadableStream<Bytes>,
+  { url, name, total, signal }: { url: string; name: string; total: number; signal: AbortSignal },
+): ReadableStream<Bytes> {
+  let reader = first.getReader();
+  let done = 0;
+  let tries = 0;
+  const goOn = async (): Promise<void> => {
+    while (done < total && tries < WAITS.length) {
+      await pause(WAITS[tries++]!, signal);
+      const rest = await fetch(url, { signal, headers: { range: `bytes=${done}-` } }).catch(() => undefined);
+      signal.throwIfAborted();
+      if (!rest) continue;
+      // Anything else would be another file, or all of it again.
+      const isRest = rest.status === 206 && Number(rest.headers.get('content-length') ?? total - done) === total - done;
+      if (!isRest || !rest.body) break;
+      reader = rest.body.getReader();
+      return;
+    }
+    const part = total > 0 ? `${bytes(done)} of ${bytes(total)}` : bytes(done);
+    throw new PageError('The download broke off', `${name}: the connection was lost after ${part}`, AGAIN);
+  };
+  return new ReadableStream({
+    async pull(controller) {
+      for (;;) {
+        const read = await reader.read().catch(() => undefined);
+        signal.throwIfAborted();
+        if (read?.value) {
+          done += read.value.byteLength;
+          tries = 0;
+          return controller.enqueue(read.value);
+        }
+        // Not every browser calls it an error when less comes than was announced.
+        if (read && done >= total) return controller.close();
+        await goOn();
+      }
+    },
+    cancel: (reason) => reader.cancel(reason),
+  });
 }
 
-/** WebCrypto wants all bytes at once, which weights are too large for. */
-async function sha256(): Promise<Digest> {
-  const [{ sha256 }, { bytesToHex }] = await Promise.all([import('@noble/hashes/sha2.js'), import('@noble/hashes/utils.js')]);
-  const hash = sha256.create();
-  return { update: (bytes) => hash.update(bytes), hex: () => bytesToHex(hash.digest()) };
-}
+const pause = (seconds: number, signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    setTimeout(resolve, seconds * 1000);
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
 
 /** All of a stream, in the browser's keeping; fails as the stream does, which `Response.blob` does not in every browser. */
 export async function collect(body: ReadableStream<Bytes>): Promise<Blob> {
@@ -74,8 +126,9 @@ function refused({ status }: Response, name: string): PageError {
 function checked(
   name: string,
   total: number,
-  expected: { bytes?: number; sha256?: string },
+  expected: Expected,
   digest: Digest | undefined,
+  tell: ((sha256: string) => void) | undefined,
   onProgress: Work['onProgress'],
 ): TransformStream<Bytes, Bytes> {
   const started = performance.now();
@@ -93,13 +146,14 @@ function checked(
         throw new PageError('The download is broken', `${name} has ${done} bytes, expected ${expected.bytes}`, AGAIN);
       }
       const found = digest?.hex();
-      if (found && found !== expected.sha256) {
+      if (found && expected.sha256 && found !== expected.sha256) {
         throw new PageError(
           'The download is not what it should be',
           `${name} has the sha256 ${found}, expected ${expected.sha256}`,
           'It was not kept. Someone changed the file, on the hub or on the way.',
         );
       }
+      if (found) tell?.(found);
     },
   });
 }

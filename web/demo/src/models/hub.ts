@@ -2,7 +2,7 @@ import type { Work } from '../parts/job';
 import { settings } from '../settings';
 import { collect, fetchFile } from './fetch';
 import { canKeep, keep } from './keep';
-import { type Bytes, type Files, type Model, modelId } from './model';
+import { type Bytes, type Files, type Hashes, type Model, modelId } from './model';
 
 /** A published VAE: the part of an entry of models/registry.toml that the page uses. */
 export interface Entry {
@@ -50,11 +50,12 @@ export async function fetchEntry(entry: Entry, work: Work): Promise<Model> {
   const config = await fetchConfig(entry, work);
   const weights = entry.files.filter(({ path }) => !path.endsWith('.json'));
   const streams = new Map<string, ReadableStream<Bytes>>();
+  const hashes: Hashes = {};
   let total = 0;
   for (const file of weights) {
-    const download = await fetchFile(address(entry, file.path), entry.name, work, {
-      ...(file.size !== undefined && { bytes: file.size }),
-      ...(file.sha256 && { sha256: file.sha256 }),
+    const expected = { ...(file.size !== undefined && { bytes: file.size }), ...(file.sha256 && { sha256: file.sha256 }) };
+    const download = await fetchFile(address(entry, file.path), entry.name, work, expected, (sha256) => {
+      hashes[file.path] = { sha256, known: file.sha256 !== undefined };
     });
     total += download.total;
     streams.set(file.path, download.body);
@@ -64,6 +65,7 @@ export async function fetchEntry(entry: Entry, work: Work): Promise<Model> {
     name: entry.name,
     origin: `from ${new URL(settings.value.hub).host}`,
     bytes: total,
+    hashes,
     ...(config ? { config } : scaling(entry)),
   };
   if (canKeep()) return keep(model, streams, work);

@@ -1,7 +1,7 @@
 import { PageError } from '../errors';
 import { bytes } from '../format';
 import type { Work } from '../parts/job';
-import { basename, type Bytes, type Files, type Model } from './model';
+import { basename, type Bytes, type Files, type Hashes, type Model } from './model';
 
 /** What stands in a kept model's `model.json`, written last: a folder without it is the rest of an interrupted copy. */
 interface Kept {
@@ -9,6 +9,7 @@ interface Kept {
   origin: string;
   config?: object;
   scaling?: string;
+  hashes?: Hashes;
   paths: string[];
 }
 
@@ -51,12 +52,20 @@ async function open(id: string, folder: FileSystemDirectoryHandle): Promise<Mode
       files.set(path, new File([stored], basename(path)));
     }
     const total = [...files.values()].reduce((sum, file) => sum + file.size, 0);
-    const { name, origin, config, scaling } = card;
-    return { id, name, origin, ...(config && { config }), ...(scaling && { scaling }), bytes: total, kept: true, files: async () => files };
+    return { id, ...facts(card), bytes: total, kept: true, files: async () => files };
   } catch {
     return undefined;
   }
 }
+
+/** What is neither the place nor the files. */
+const facts = ({ name, origin, config, scaling, hashes }: Omit<Kept, 'paths'>): Omit<Kept, 'paths'> => ({
+  name,
+  origin,
+  ...(config && { config }),
+  ...(scaling && { scaling }),
+  ...(hashes && { hashes }),
+});
 
 /**
  * Writes `files` as the model `id`, one after another.
@@ -76,8 +85,8 @@ export async function keep(
       const handle = await folder.getFileHandle(String(index), { create: true });
       await stream.pipeTo(await handle.createWritable(), { signal });
     }
-    const { name, origin, config, scaling } = model;
-    await writeCard(folder, { name, origin, ...(config && { config }), ...(scaling && { scaling }), paths: [...files.keys()] });
+    // Hashes are known at the end of the streams.
+    await writeCard(folder, { ...facts(model), paths: [...files.keys()] });
   } catch (error) {
     await models.removeEntry(model.id, { recursive: true }).catch(() => undefined);
     if (error instanceof DOMException && error.name === 'QuotaExceededError') throw noRoom(model.bytes);

@@ -14,6 +14,14 @@ export class Library {
     for (const model of await keptModels()) this.#put(model);
   }
 
+  /** The same under a name that no other has: people choose by it. */
+  distinct(model: Model): Model {
+    const taken = new Set(this.models.value.filter(({ id }) => id !== model.id).map(({ name }) => name));
+    let { name } = model;
+    for (let n = 2; taken.has(name); n++) name = `${model.name} (${n})`;
+    return name === model.name ? model : { ...model, name };
+  }
+
   add(model: Model): Model {
     this.#put(model);
     this.chosen.value = model;

@@ -8,7 +8,10 @@ export type Files = Map<string, Blob>;
 /** A piece of a stream of bytes. */
 export type Bytes = Uint8Array<ArrayBuffer>;
 
-/** A VAE that the page can load. */
+/** What fetched files hold, by their paths; `known` where that was known before and checked. */
+export type Hashes = Record<string, { sha256: string; known: boolean }>;
+
+/** A VAE that the page can load. What is told of it anew makes another object. */
 export interface Model {
   id: string;
   name: string;
@@ -19,6 +22,8 @@ export interface Model {
   config?: object;
   /** A family's name or `FACTOR[,SHIFT]`, where the person had to say it. */
   scaling?: string;
+  /** Where it was fetched. */
+  hashes?: Hashes;
   /** Ships with the page. */
   builtin?: boolean;
   /** Lies in this browser's storage. */
@@ -40,6 +45,6 @@ export function source(files: Files): Source {
 
 export const basename = (path: string): string => path.slice(path.lastIndexOf('/') + 1);
 
-/** The same name and size give the same id, so that a file dropped twice is one model. */
-export const modelId = (name: string, bytes: number): string =>
-  `${name.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '')}-${bytes}`;
+/** The same name, size and content give the same id, so that a file dropped twice is one model. */
+export const modelId = (name: string, bytes: number, ...content: string[]): string =>
+  [name.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, ''), bytes, ...content].join('-');

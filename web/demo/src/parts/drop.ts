@@ -5,7 +5,7 @@ export type Given = Map<string, File>;
 const MAX_FILES = 500;
 
 /** Takes files dropped or pasted anywhere on the page; `overlay` shows while something is held above it. */
-export function takeFiles(overlay: HTMLElement, take: (given: Given) => void): void {
+export function takeFiles(overlay: HTMLElement, take: (files: Given | Promise<Given>) => void): void {
   let depth = 0;
   const hasFiles = (event: DragEvent): boolean => event.dataTransfer?.types.includes('Files') ?? false;
   const show = (change: number): void => {
@@ -21,11 +21,11 @@ export function takeFiles(overlay: HTMLElement, take: (given: Given) => void): v
     show(-depth);
     // Entries are gone after the event: take them all now, walk them later.
     const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
-    void walk(entries).then((given) => given.size > 0 && take(given));
+    take(walk(entries));
   });
   addEventListener('paste', (event) => {
     const files = [...(event.clipboardData?.files ?? [])];
-    if (files.length > 0) take(byPath(files));
+    take(byPath(files));
   });
 }
 

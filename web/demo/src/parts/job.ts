@@ -1,7 +1,8 @@
 import type { Progress } from 'vaekit';
 
-import { announce, el, icon } from '../dom';
+import { announce, byId, el, icon } from '../dom';
 import { explain, isCancelled, type Problem } from '../errors';
+import { refocus } from '../focus';
 import { timeLeft } from '../format';
 
 export interface Work {
@@ -20,7 +21,8 @@ export class Lane {
       signal.throwIfAborted();
       return work();
     });
-    this.#last = Promise.allSettled([before, done]);
+    // Without the results, which would be held for as long as the page lives.
+    this.#last = Promise.allSettled([before, done]).then(() => undefined);
     return done;
   }
 }
@@ -28,6 +30,8 @@ export class Lane {
 /** Shows work in `root`: its stage and time left, a cancel button, and what went wrong. */
 export class Job {
   #current: AbortController | undefined;
+  /** What had the focus when the work began. */
+  #opener: Element | undefined;
   readonly #stage = el('p', { class: 'job-stage' });
   readonly #left = el('p', { class: 'job-left' });
   readonly #bar = el('progress', { max: 1, 'aria-label': 'Progress' });
@@ -63,6 +67,8 @@ export class Job {
     const mine = new AbortController();
     const { signal } = mine;
     this.#current = mine;
+    const { activeElement, body } = document;
+    if (!this.#running.contains(activeElement)) this.#opener = activeElement === body ? undefined : (activeElement ?? undefined);
     this.#report({ stage: 'Waiting for its turn', done: 0, total: 0 });
     const done = this.lane.run(() => {
       this.#problem.hidden = true;
@@ -79,9 +85,16 @@ export class Job {
       clearTimeout(show);
       if (this.#current === mine) {
         this.#current = undefined;
-        this.#running.hidden = true;
+        this.#hide();
       }
     }
+  }
+
+  /** The focus that was on Cancel goes back to where the work was begun. */
+  #hide(): void {
+    const hadFocus = this.#running.contains(document.activeElement);
+    this.#running.hidden = true;
+    if (hadFocus) refocus(this.#opener, byId('main', HTMLElement));
   }
 
   fail({ title, detail, advice }: Problem): void {

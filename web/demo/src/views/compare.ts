@@ -1,7 +1,8 @@
 import { metrics, type VaeInfo } from 'vaekit';
 
 import type { App, View } from '../app';
-import { byId, el } from '../dom';
+import { announce, byId, el } from '../dom';
+import { rebuild } from '../focus';
 import { bytes, count, decibels, seconds, similarity, size } from '../format';
 import type { Model } from '../models/model';
 import { Job, type Work } from '../parts/job';
@@ -42,7 +43,10 @@ export class Compare implements View {
     this.#choice.addEventListener('change', () => this.#limit());
     this.#button.addEventListener('click', () => void this.#run());
     for (const side of this.#sides) side.addEventListener('change', () => this.#show());
-    app.picture.watch(() => this.#showResults([], []));
+    app.picture.watch(() => {
+      this.job.cancel();
+      this.#showResults([], []);
+    });
   }
 
   enter(): void {
@@ -67,7 +71,7 @@ export class Compare implements View {
       if (checked) before.add(id);
       return el('label', {}, el('input', { type: 'checkbox', value: id, checked }), name, el('small', {}, bytes(total)));
     });
-    this.#choice.replaceChildren(this.#choice.querySelector('legend')!, ...boxes);
+    rebuild(this.#choice, [this.#choice.querySelector('legend')!, ...boxes], this.#button);
     this.#limit();
   }
 
@@ -85,15 +89,16 @@ export class Compare implements View {
   }
 
   async #preview(): Promise<void> {
-    await this.job.run(async () => {
+    await this.job.run(async ({ signal }) => {
       const { image } = await readPicture(this.app.picture.value, settings.value.longestSide);
+      signal.throwIfAborted();
       this.#showResults([{ label: 'Original', image }], []);
     });
   }
 
   async #run(): Promise<void> {
     const models = this.#chosen;
-    await this.job.run(async (work) => {
+    const compared = await this.job.run(async (work) => {
       const { image } = await readPicture(this.app.picture.value, settings.value.longestSide);
       const original = { label: 'Original', image };
       const entries: Entry[] = [];
@@ -101,7 +106,9 @@ export class Compare implements View {
         entries.push(await this.#measure(model, image, work));
         this.#showResults([original, ...entries.map(({ info, image }) => ({ label: info.name, image }))], entries);
       }
+      return entries;
     });
+    if (compared) announce(verdict(compared));
   }
 
   async #measure(model: Model, picture: ImageData, { signal, onProgress }: Work): Promise<Entry> {
@@ -111,11 +118,13 @@ export class Compare implements View {
     const decoded = await vae.decode(encoded.latents, { ...work, cropTo: encoded.imageSize });
     const { image } = decoded;
     this.app.engine.refresh();
+    const likeness = await metrics(picture, image);
+    signal.throwIfAborted();
     const [, channels, height, width] = encoded.latents.shape;
     return {
       info: vae.info,
       image,
-      ...(await metrics(picture, image)),
+      ...likeness,
       kl: encoded.posterior?.kl,
       latents: `${size(width, height)} × ${channels}`,
       encode: total(encoded.seconds),

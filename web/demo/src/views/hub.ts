@@ -1,5 +1,6 @@
 import type { App } from '../app';
-import { byId, el } from '../dom';
+import { announce, byId, el } from '../dom';
+import { rebuild } from '../focus';
 import { bytes } from '../format';
 import { downloadSize, type Entry, fetchEntry, matches, pageOf, registry } from '../models/hub';
 import { Job, Lane } from '../parts/job';
@@ -10,6 +11,8 @@ export class Hub {
   readonly #job = new Job(byId('hub-job', HTMLElement), new Lane());
   readonly #filter = byId('hub-filter', HTMLInputElement);
   #entries: Entry[] | undefined;
+  /** One at a time: another would end a download that may have run for minutes. */
+  #fetching: Entry | undefined;
 
   constructor(readonly app: App) {
     this.#filter.addEventListener('input', () => this.#show());
@@ -28,14 +31,13 @@ export class Hub {
 
   #show(): void {
     const shown = (this.#entries ?? []).filter((entry) => matches(entry, this.#filter.value));
-    byId('hub-list', HTMLElement).replaceChildren(
-      ...(shown.length > 0 ? shown.map((entry) => this.#item(entry)) : [el('li', {}, 'Nothing by that name.')]),
-    );
+    const items = shown.length > 0 ? shown.map((entry) => this.#item(entry)) : [el('li', {}, 'Nothing by that name.')];
+    rebuild(byId('hub-list', HTMLElement), items, byId('hub-title', HTMLElement));
   }
 
   #item(entry: Entry): HTMLElement {
     const total = downloadSize(entry);
-    const here = this.app.library.models.value.some(({ name, kept }) => kept && name === entry.name);
+    const here = this.app.library.models.value.some(({ name, kept, hashes }) => kept && hashes && name === entry.name);
     const facts = [entry.for.join(', '), total === undefined ? 'size not known' : bytes(total), `licence ${entry.licence}`];
     return el(
       'li',
@@ -54,14 +56,35 @@ export class Hub {
           ? el('a', { href: pageOf(entry), target: '_blank', rel: 'noopener' }, 'Needs a login: open its page')
           : here
             ? el('span', { class: 'badge' }, 'at hand')
-            : el('button', { type: 'button', 'aria-label': `Fetch ${entry.name}`, onclick: () => void this.#fetch(entry) }, 'Fetch'),
+            : this.#fetchButton(entry),
       ),
     );
   }
 
+  #fetchButton(entry: Entry): HTMLElement {
+    const runs = this.#fetching === entry;
+    const attributes = {
+      type: 'button',
+      'aria-label': `Fetch ${entry.name}`,
+      onclick: () => void this.#fetch(entry),
+      disabled: this.#fetching !== undefined && !runs,
+      // The one that was pressed keeps the focus.
+      ...(runs && { 'aria-disabled': 'true' }),
+    };
+    return el('button', attributes, runs ? 'Fetching' : 'Fetch');
+  }
+
   async #fetch(entry: Entry): Promise<void> {
+    if (this.#fetching) return;
+    this.#fetching = entry;
+    this.#show();
     const model = await this.#job.run((work) => fetchEntry(entry, work));
-    if (model) this.app.library.add(model);
+    this.#fetching = undefined;
+    this.#show();
+    if (!model) return;
+    this.app.library.add(model);
+    const isNew = Object.values(model.hashes ?? {}).some(({ known }) => !known);
+    announce(`${model.name} was fetched${isNew ? '; its sha256 was not known before and is recorded' : ''}`);
   }
 }
 

@@ -2,9 +2,10 @@ import { convert } from 'vaekit';
 
 import type { App, View } from '../app';
 import { byId, download, el } from '../dom';
+import { rebuild } from '../focus';
 import { bytes } from '../format';
 import { canKeep } from '../models/keep';
-import { type Model, source } from '../models/model';
+import { basename, type Model, source } from '../models/model';
 import { Job, type Work } from '../parts/job';
 
 /** The families whose scaling a checkpoint may need to be told, as `--scaling` names them. */
@@ -26,7 +27,8 @@ export class Models implements View {
     this.job = new Job(byId('models-job', HTMLElement), app.engineLane);
     const show = (): void => {
       const { models, chosen } = app.library;
-      byId('model-list', HTMLElement).replaceChildren(...models.value.map((model) => this.#item(model, model === chosen.value)));
+      const items = models.value.map((model) => this.#item(model, model === chosen.value));
+      rebuild(byId('model-list', HTMLElement), items, byId('at-hand', HTMLElement));
       void showStorage(models.value);
     };
     app.library.models.watch(show);
@@ -47,6 +49,7 @@ export class Models implements View {
         { class: 'about' },
         el('h3', {}, model.name, ...(chosen ? [el('span', { class: 'badge' }, 'in use')] : [])),
         el('p', { class: 'muted' }, `${bytes(model.bytes)}, ${model.origin}${model.kept ? ', kept in this browser' : ''}`),
+        ...recorded(model).map((line) => el('p', { class: 'muted' }, line)),
         ...(model.builtin || model.config ? [] : [this.#scaling(model)]),
       ),
       el(
@@ -72,7 +75,7 @@ export class Models implements View {
     const known = !model.scaling || model.scaling in SCALINGS;
     const select = el(
       'select',
-      {},
+      { 'aria-label': `Latents scaled as, ${model.name}` },
       el('option', { value: '' }, 'as the file says'),
       ...Object.entries(SCALINGS).map(([value, label]) => el('option', { value }, label)),
       ...(known ? [] : [el('option', { value: model.scaling! }, `factor ${model.scaling}`)]),
@@ -82,6 +85,12 @@ export class Models implements View {
     return el('label', { class: 'muted' }, 'Latents scaled as ', select);
   }
 }
+
+/** Hashes that nobody knew before the files were fetched. */
+const recorded = ({ hashes = {} }: Model): string[] =>
+  Object.entries(hashes)
+    .filter(([, { known }]) => !known)
+    .map(([path, { sha256 }]) => `sha256 of ${basename(path)}, not known before and recorded when it was fetched: ${sha256}`);
 
 async function showStorage(models: Model[]): Promise<void> {
   const kept = models.filter((model) => model.kept).reduce((sum, model) => sum + model.bytes, 0);

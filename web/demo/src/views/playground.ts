@@ -1,7 +1,7 @@
 import { type Encoded, metrics, type Vae } from 'vaekit';
 
 import type { App, View } from '../app';
-import { byId } from '../dom';
+import { announce, byId } from '../dom';
 import { decibels, similarity } from '../format';
 import { picture as pictureFile } from '../given';
 import { mix, type Recipe } from '../latent-space';
@@ -17,6 +17,8 @@ const SIDE = 256;
 /** Both ends of the blend, encoded by one VAE. */
 interface Ends {
   vae: Vae;
+  /** {@link Playground.#given} then. */
+  given: number;
   a: { image: ImageData; encoded: Encoded };
   b: { encoded: Encoded };
 }
@@ -44,7 +46,8 @@ export class Playground implements View {
   };
   #second: PictureFile | undefined;
   #ends: Ends | undefined;
-  #stale = true;
+  /** Counts how often there was another picture or VAE. */
+  #given = 0;
   #shown = false;
 
   constructor(readonly app: App) {
@@ -62,19 +65,15 @@ export class Playground implements View {
     });
     byId('reset', HTMLElement).addEventListener('click', () => this.#reset());
     byId('pick-b', HTMLElement).addEventListener('click', () => this.#pickSecond());
-    const stale = (): void => {
-      this.#stale = true;
-      if (this.#shown) void this.#update();
-    };
-    app.picture.watch(stale);
-    app.library.chosen.watch(stale);
+    app.picture.watch(() => this.#renew());
+    app.library.chosen.watch(() => this.#renew());
     byId('playground-lesson', HTMLElement).textContent = LESSONS.start;
     this.#showAmounts();
   }
 
   enter(): void {
     this.#shown = true;
-    if (this.#stale) void this.#update();
+    if (this.#ends?.given !== this.#given) void this.#update();
   }
 
   leave(): void {
@@ -91,6 +90,13 @@ export class Playground implements View {
     };
   }
 
+  /** Makes the ends anew, now or when somebody comes. */
+  #renew(): void {
+    this.#given++;
+    this.job.cancel();
+    if (this.#shown) void this.#update();
+  }
+
   async #update(): Promise<void> {
     this.#showAmounts();
     await this.job.run(async (work) => {
@@ -101,28 +107,31 @@ export class Playground implements View {
       const { image } = decoded;
       this.app.engine.refresh();
       const { psnr, ssim } = await metrics(a.image, image);
+      work.signal.throwIfAborted();
       this.#pictures.show({ label: 'Picture A', image: a.image }, { label: 'Decoded', image });
       showFacts(byId('playground-facts', HTMLElement), [
         ['PSNR against A', decibels(psnr)],
         ['SSIM against A', similarity(ssim)],
         ...(nats === undefined ? [] : [klFact(nats, latents.data.length)]),
       ]);
+      announce(`Decoded, ${decibels(psnr)} against A`);
     });
   }
 
   /** Encodes A and B once for each pair and VAE. */
   async #encodeEnds(work: Work): Promise<Ends> {
     const vae = await this.app.engine.vae(this.app.library.chosen.value, work);
-    if (this.#ends?.vae === vae && !this.#stale) return this.#ends;
+    const given = this.#given;
+    if (this.#ends?.vae === vae && this.#ends.given === given) return this.#ends;
     const first = await readPicture(this.app.picture.value, SIDE);
     const second = await this.#readSecond(first);
+    work.signal.throwIfAborted();
     this.#showEnd('a', first);
     this.#showEnd('b', second);
     const a = await vae.encode(first.image, work);
     const b = await vae.encode(second.image, work);
     this.#inputs.spread.disabled = !a.posterior;
-    this.#ends = { vae, a: { image: first.image, encoded: a }, b: { encoded: b } };
-    this.#stale = false;
+    this.#ends = { vae, given, a: { image: first.image, encoded: a }, b: { encoded: b } };
     return this.#ends;
   }
 
@@ -146,9 +155,8 @@ export class Playground implements View {
       const file = input.files?.[0];
       if (!file) return;
       this.#second = pictureFile(file);
-      this.#stale = true;
       this.#inputs.blend.value = '0.5';
-      void this.#update();
+      this.#renew();
     });
     input.click();
   }

@@ -72,15 +72,22 @@ export class RoundTrip implements View {
     announce(`Decoded by ${result.vae.info.name}`);
   }
 
+  /** Shows the picture that is chosen now, whose results are not there yet. */
   async #preview(): Promise<void> {
+    this.job.cancel();
     this.#file = undefined;
     this.#clear();
+    const [file, { longestSide }] = [this.app.picture.value, settings.value];
+    // Meanwhile there may be another picture or size, or latents.
+    const isLatest = (): boolean =>
+      file === this.app.picture.value && longestSide === settings.value.longestSide && !this.#file;
     try {
-      const picture = await readPicture(this.app.picture.value, settings.value.longestSide);
+      const picture = await readPicture(file, longestSide);
+      if (!isLatest()) return;
       this.#describe(sourceLine(picture));
-      this.#pictures.show({ label: 'Original', image: picture.image });
+      if (!this.#result) this.#pictures.show({ label: 'Original', image: picture.image });
     } catch (error) {
-      this.job.fail(explain(error));
+      if (isLatest()) this.job.fail(explain(error));
     }
   }
 
@@ -92,6 +99,7 @@ export class RoundTrip implements View {
     const decoded = await vae.decode(encoded.latents, { ...work, cropTo: encoded.imageSize });
     const { image } = decoded;
     const { psnr, ssim } = await metrics(picture.image, image);
+    work.signal.throwIfAborted();
     this.#pictures.show({ label: 'Original', image: picture.image }, { label: `Decoded by ${vae.info.name}`, image });
 
     const { width, height } = picture.image;
@@ -114,6 +122,7 @@ export class RoundTrip implements View {
     const domain = this.#domain.value as 'raw' | 'scaled' | '';
     const decoded = await vae.decode(file, { ...work, ...(domain && { domain }) });
     const latents = await readLatents(file);
+    work.signal.throwIfAborted();
     const { image } = decoded;
     this.#showLatents(latents);
     this.#pictures.show(undefined, { label: `Decoded by ${vae.info.name}`, image });

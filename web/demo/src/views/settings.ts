@@ -7,7 +7,7 @@ export function bindSettings(): void {
   const side = byId('longest-side', HTMLSelectElement);
   const hub = byId('hub-address', HTMLInputElement);
   const threads = byId('threads', HTMLSelectElement);
-  const most = crossOriginIsolated ? navigator.hardwareConcurrency : 1;
+  const most = crossOriginIsolated ? navigator.hardwareConcurrency || 1 : 1;
   threads.append(
     el('option', { value: 0 }, `automatic (${most})`),
     ...Array.from({ length: most }, (_, i) => el('option', { value: i + 1 }, String(i + 1))),
@@ -15,7 +15,7 @@ export function bindSettings(): void {
   settings.watch((now) => {
     engine.value = now.engine;
     side.value = String(now.longestSide);
-    threads.value = String(now.threads);
+    threads.value = String(Math.min(now.threads, most));
     hub.value = now.hub;
   });
   engine.addEventListener('change', () => change({ engine: engine.value as Settings['engine'] }));

@@ -43,7 +43,7 @@ export async function choose({ engine, threads }: Pick<LoadRequest, 'engine' | '
       const { unfit } = found;
       const notices = unfit ? [`${NAMES.cpu} instead of WebGPU: ${unfit}`] : [];
       const gpu = unfit ? [] : [{ ...single('webgpu', undefined), gpu: found }];
-      return { choices: [...gpu, cpu(threads), single('tract', undefined)], notices };
+      return { choices: [...gpu, cpu(threads, gpu.length > 0), single('tract', undefined)], notices };
     }
     default:
       throw new VaekitError('bad-input', `there is no engine ${engine}; expected auto, cpu, tract or webgpu`);
@@ -52,16 +52,17 @@ export async function choose({ engine, threads }: Pick<LoadRequest, 'engine' | '
 
 const HEADERS = 'Cross-Origin-Opener-Policy: same-origin, Cross-Origin-Embedder-Policy: require-corp';
 
-export function cpu(asked: number | undefined): Choice {
+/** As `instead` of a GPU it does with one thread what it cannot do with those that were asked for. */
+export function cpu(asked: number | undefined, instead = false): Choice {
   const notices: string[] = [];
   const isolated = self.crossOriginIsolated;
-  if (!isolated && (asked ?? 1) > 1) {
+  if (!isolated && (asked ?? 1) > 1 && !instead) {
     throw new VaekitError('engine', `${asked} threads need a page that is cross-origin isolated: ${HEADERS}`);
   }
   if (!isolated) notices.push(`one thread: the page is not cross-origin isolated (${HEADERS})`);
   const simd = hasRelaxedSimd() ? 'relaxed' : 'simd128';
   if (simd === 'simd128') notices.push('no fused multiply-add: this browser has no relaxed SIMD');
-  const threads = asked ?? (isolated ? navigator.hardwareConcurrency || 1 : 1);
+  const threads = isolated ? (asked ?? (navigator.hardwareConcurrency || 1)) : 1;
   return { engine: 'cpu', simd, threads, notices };
 }
 
@@ -80,8 +81,12 @@ const started = new Map<string, Promise<Glue>>();
 export function instantiate({ engine, simd, threads }: Choice): Promise<Glue> {
   const name = engine !== 'cpu' ? engine : self.crossOriginIsolated ? `${simd}-threads` : simd;
   const key = `${name} ${threads}`;
-  const glue = started.get(key) ?? start(name, threads);
+  const known = started.get(key);
+  if (known) return known;
+  const glue = start(name, threads);
   started.set(key, glue);
+  // The next call tries again: the network may be back.
+  glue.catch(() => started.delete(key));
   return glue;
 }
 

@@ -25,20 +25,23 @@ export async function findGpu(): Promise<Gpu> {
 export async function drawsBitmaps(): Promise<boolean> {
   const adapter = await (navigator as { gpu?: WebGpu }).gpu?.requestAdapter({ powerPreference: 'high-performance' });
   const device = await adapter?.requestDevice();
-  const canvas = new OffscreenCanvas(1, 1);
-  const context = canvas.getContext('webgpu') as CanvasContext | null;
-  const flat = new OffscreenCanvas(1, 1).getContext('2d');
-  if (!device || !context || !flat) return false;
-  context.configure({ device, format: 'rgba8unorm', alphaMode: 'opaque' });
-  const encoder = device.createCommandEncoder();
-  const view = context.getCurrentTexture().createView();
-  const clear = { view, loadOp: 'clear', storeOp: 'store', clearValue: [0.2, 0.4, 0.6, 1] };
-  encoder.beginRenderPass({ colorAttachments: [clear] }).end();
-  device.queue.submit([encoder.finish()]);
-  flat.drawImage(canvas.transferToImageBitmap(), 0, 0);
-  const shown = [...flat.getImageData(0, 0, 1, 1).data];
-  device.destroy();
-  return shown.every((value, i) => Math.abs(value - [51, 102, 153, 255][i]!) <= 1);
+  try {
+    const canvas = new OffscreenCanvas(1, 1);
+    const context = canvas.getContext('webgpu') as CanvasContext | null;
+    const flat = new OffscreenCanvas(1, 1).getContext('2d');
+    if (!device || !context || !flat) return false;
+    context.configure({ device, format: 'rgba8unorm', alphaMode: 'opaque' });
+    const encoder = device.createCommandEncoder();
+    const view = context.getCurrentTexture().createView();
+    const clear = { view, loadOp: 'clear', storeOp: 'store', clearValue: [0.2, 0.4, 0.6, 1] };
+    encoder.beginRenderPass({ colorAttachments: [clear] }).end();
+    device.queue.submit([encoder.finish()]);
+    flat.drawImage(canvas.transferToImageBitmap(), 0, 0);
+    const shown = [...flat.getImageData(0, 0, 1, 1).data];
+    return shown.every((value, i) => Math.abs(value - [51, 102, 153, 255][i]!) <= 1);
+  } finally {
+    device?.destroy();
+  }
 }
 
 const SOFTWARE = /swiftshader|llvmpipe|lavapipe|basic render/i;

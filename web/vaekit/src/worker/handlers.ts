@@ -1,6 +1,6 @@
 /** What the worker does for each call. */
 import { VaekitError } from '../errors.js';
-import type { Calls, Entry, LoadRequest, Reply, Request, RunReply, SentSource } from '../messages.js';
+import type { Calls, DecodeRequest, Entry, LoadRequest, Reply, Request, RunReply, SentSource } from '../messages.js';
 import type { EngineInfo, Half, Latents, VaeInfo } from '../types.js';
 import { choose, type Choice, cpu, describe, type Found, instantiate, NAMES, type Plan, single } from './engine.js';
 import { fetchSource } from './fetch.js';
@@ -26,6 +26,12 @@ interface Loaded {
 }
 let loaded: Loaded | undefined;
 
+/** Opens the VAE on the next engine, where the last has failed and that could not be opened at once. */
+let reopen: ((job: Job) => Promise<unknown>) | undefined;
+
+/** The engine that the page knows of. */
+let told: EngineInfo | undefined;
+
 /** The module for what needs no VAE. */
 const utilities = (): Promise<Glue> => instantiate(cpu(1));
 
@@ -41,7 +47,9 @@ export const handlers: Handlers = {
     const plan = await choose(request);
     // The module comes while the model does; if it does not, that is told below.
     void instantiate(plan.choices[0]!).catch(() => undefined);
-    return open(await files(request.source, request.halves, job), plan, request, job);
+    const info = await open(await files(request.source, request.halves, job), plan, request, job);
+    told = info.engine;
+    return info;
   },
 
   async encode({ image, crop, sample, seed, latents, tiles }, job) {
@@ -50,7 +58,7 @@ export const handlers: Handlers = {
     watch.lap('read');
     const options = JSON.stringify({ crop, sample, seed, latents, tiles });
     const rgba = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    return run(job, watch, async (vae) => {
+    return run(job, watch, tiles, async (vae) => {
       const { stages, ...encoded } = await vae.encode(rgba, width, height, options, job.observe('encoding'));
       watch.lap('encode', stages);
       return encoded;
@@ -61,7 +69,7 @@ export const handlers: Handlers = {
     const watch = new Stopwatch();
     const file = latents instanceof Blob ? { name: nameOf(latents), bytes: await readBytes(latents) } : undefined;
     if (file) watch.lap('read');
-    return run(job, watch, async (vae, draws) => {
+    return run(job, watch, tiles, async (vae, draws) => {
       const options = JSON.stringify({ domain, crop_to: cropTo, bitmap: bitmap && draws, tiles });
       const observe = job.observe('decoding');
       const decoding = file
@@ -130,11 +138,11 @@ async function open(given: Map<string, Blob>, plan: Plan, request: LoadRequest, 
   try {
     const glue = await instantiate(choice);
     const options = { ...request.checkpoint, halves: request.halves, by_name: request.engine !== 'auto' };
-    const vae = await glue.Vae.load(given, JSON.stringify(options), job.report);
+    const vae = await job.guard(() => glue.Vae.load(given, JSON.stringify(options), job.report));
     const { adapter, notices, engine: name, ...info } = JSON.parse(vae.info()) as Omit<VaeInfo, 'engine'> & Found;
     const found = { engine: name, notices, ...(adapter !== undefined && { adapter }) };
     const engine = describe(choice, found, plan.notices);
-    const draws = choice.gpu !== undefined && !choice.gpu.unfit && (await drawsBitmaps());
+    const draws = choice.gpu !== undefined && !choice.gpu.unfit && (await drawsBitmaps().catch(() => false));
     loaded = { glue, vae, choice, engine, rest, passedOver: plan.notices, given, request, draws };
     return { ...info, engine };
   } catch (error) {
@@ -143,27 +151,55 @@ async function open(given: Map<string, Blob>, plan: Plan, request: LoadRequest, 
   }
 }
 
-/** Runs a VAE; where its engine fails and another may do, that one takes its place. */
-async function run<T>(job: Job, watch: Stopwatch, work: (vae: WasmVae, draws: boolean) => Promise<T>): Promise<T & RunReply> {
+/** Runs a VAE; where its engine fails and another may do, that one takes its place, and the page is told. */
+async function run<T>(
+  job: Job,
+  watch: Stopwatch,
+  tiles: DecodeRequest['tiles'],
+  work: (vae: WasmVae, draws: boolean) => Promise<T>,
+): Promise<T & RunReply> {
+  if (!loaded) await reopen?.(job);
   if (!loaded) throw new VaekitError('other', 'no VAE is loaded');
-  const { glue, vae, choice, rest, passedOver, given, request, draws } = loaded;
+  const { glue, vae, choice, engine, rest, passedOver, given, request, draws } = loaded;
   try {
-    return { ...(await work(vae, draws)), seconds: watch.seconds, peakBytes: glue.memoryBytes() } as T & RunReply;
+    const done = { ...(await job.guard(() => work(vae, draws))), seconds: watch.seconds, peakBytes: glue.memoryBytes() };
+    const change = engine === told ? {} : { engine };
+    told = engine;
+    return { ...done, ...change } as T & RunReply;
   } catch (error) {
-    if (!goesOn(choice, rest, error)) throw error;
-    await open(given, { choices: rest, notices: [...passedOver, instead(rest[0]!, choice, error)] }, request, job);
+    if (!goesOn(choice, rest, error, tiles)) throw error;
+    const plan = { choices: rest, notices: [...passedOver, instead(rest[0]!, choice, error)] };
+    free(vae);
+    loaded = undefined;
+    reopen = (job) => open(given, plan, request, job);
+    job.report(`going on with ${NAMES[rest[0]!.engine]}`, 0, 0);
+    await reopen(job);
     watch.lap('change of engine');
-    return { ...(await run(job, watch, work)), engine: loaded.engine };
+    return run(job, watch, tiles, work);
+  }
+}
+
+/** Gives back at once what a VAE holds on the GPU, which waits for no garbage collector. After a trap it may not be able to. */
+function free(vae: WasmVae & { free?(): void }): void {
+  try {
+    vae.free?.();
+  } catch {
+    // The device's loss or the worker's end give it back.
   }
 }
 
 /** Whether the next engine may do what this one could not. */
-function goesOn({ engine }: Choice, rest: Choice[], error: unknown): boolean {
-  const { kind } = error as { kind?: string };
-  // A GPU may be lost, full, wrong, or its driver's trouble may end the module.
-  const isEngines = engine === 'webgpu' ? kind !== 'bad-input' && kind !== 'cancelled' : kind === 'unsupported';
-  return rest.length > 0 && isEngines;
+function goesOn({ engine }: Choice, rest: Choice[], error: unknown, tiles?: DecodeRequest['tiles']): boolean {
+  // A panic or a trap, which a driver may have caused, has no kind.
+  const { kind = 'trap' } = Object(error) as { kind?: string };
+  if (rest.length === 0) return false;
+  if (engine !== 'webgpu') return kind === 'unsupported';
+  // Another engine is no answer to a picture that shall not be cut.
+  return GPUS_FAILURES.has(kind) && !(kind === 'out-of-memory' && tiles === 'never');
 }
+
+/** It was lost, fails or is full, or its module did not come. */
+const GPUS_FAILURES = new Set(['lost', 'engine', 'out-of-memory', 'unsupported', 'network', 'trap']);
 
 const instead = (next: Choice, choice: Choice, error: unknown): string =>
   `${NAMES[next.engine]} instead of ${NAMES[choice.engine]}: ${(error as { message?: string }).message ?? error}`;

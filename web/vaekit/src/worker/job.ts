@@ -9,6 +9,8 @@ export function post(message: FromWorker, transfer: Transferable[] = []): void {
 /** One call on its way. */
 export class Job {
   aborted = false;
+  /** Makes what is being guarded fail. */
+  fail: (reason: unknown) => void = () => {};
   #stage = '';
   #since = 0;
 
@@ -34,6 +36,22 @@ export class Job {
       await turn();
       return !this.aborted;
     };
+  }
+
+  /**
+   * Does work that may also end by `fail`: after a panic or a trap in one of its callbacks, a module's promise never settles,
+   * and the exception goes to the worker's global scope.
+   */
+  async guard<T>(work: () => Promise<T>): Promise<T> {
+    const outer = this.fail;
+    try {
+      return await new Promise<T>((resolve, reject) => {
+        this.fail = reject;
+        work().then(resolve, reject);
+      });
+    } finally {
+      this.fail = outer;
+    }
   }
 }
 

@@ -1,19 +1,20 @@
 /** The worker: takes calls, runs them one after another, and answers. */
 import { VaekitError } from '../errors.js';
-import type { Call, Failure, Reply, Request, ToWorker } from '../messages.js';
+import type { Call, FromThread, Reply, Request, ToWorker } from '../messages.js';
+import { failure } from './failure.js';
 import { handlers } from './handlers.js';
 import { Job, post } from './job.js';
-import { runThread, threadsAnswered } from './threads.js';
+import { runThread, threadsRun } from './threads.js';
 
 const jobs = new Map<number, Job>();
+let current: Job | undefined;
 let last: Promise<void> = Promise.resolve();
 
 self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
   if ('thread' in data) {
-    // Thrown out of a promise, so that whoever started this thread hears of it.
-    runThread(data.thread).catch((error: unknown) => setTimeout(() => reportError(error)));
+    runThread(data.thread).catch((error: unknown) => self.postMessage(failure(error) satisfies FromThread));
   } else if ('threads' in data) {
-    threadsAnswered(data.threads);
+    threadsRun();
   } else if ('abort' in data) {
     const job = jobs.get(data.abort);
     if (job) job.aborted = true;
@@ -24,34 +25,33 @@ self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
   }
 };
 
+// What nobody catches is the running job's; without one the page hears of it, which ends this worker.
+self.addEventListener('error', (event) => {
+  if (!current) return;
+  event.preventDefault();
+  current.fail(event.error);
+});
+self.addEventListener('unhandledrejection', (event) => {
+  // Promises of the browser's own, such as a lost GPU's, that nobody waits for any more.
+  if (event.reason instanceof DOMException) return;
+  event.preventDefault();
+  if (current) current.fail(event.reason);
+  else reportError(event.reason);
+});
+
 async function run<C extends Call>(job: Job, call: C, request: unknown): Promise<void> {
+  current = job;
   try {
     if (job.aborted) throw new VaekitError('cancelled', 'cancelled');
     const handler = handlers[call] as (request: Request<C>, job: Job) => Promise<Reply<C>>;
-    const reply = await handler(request as Request<C>, job);
+    const reply = await job.guard(() => handler(request as Request<C>, job));
     post({ id: job.id, reply }, transferables(reply));
   } catch (error) {
-    post({ id: job.id, ...failure(error) });
+    post({ id: job.id, ...failure(error, call) });
   } finally {
     jobs.delete(job.id);
+    current = undefined;
   }
-}
-
-/** An error of ours has a kind. Anything else is a panic or a trap, after which the module's memory means nothing. */
-function failure(error: unknown): Failure {
-  if (error instanceof VaekitError) return { error: { kind: error.kind, message: error.message }, fatal: false };
-  const { kind, message } = error as { kind?: string; message?: string };
-  if (kind === 'unsupported') return { error: { kind: 'engine', message: message ?? '' }, fatal: false };
-  // What was loaded went with the GPU's device.
-  if (kind === 'lost') return { error: { kind: 'engine', message: message ?? '' }, fatal: true };
-  if (kind) return { error: { kind: kind as VaekitError['kind'], message: message ?? '' }, fatal: false };
-  // A panic comes with its words; without any, the module has ended itself because it got no memory.
-  if (error instanceof WebAssembly.RuntimeError && /unreachable/.test(error.message)) {
-    const reason = 'there was not enough memory; use a smaller picture';
-    return { error: { kind: 'out-of-memory', message: reason }, fatal: true };
-  }
-  const isMemory = error instanceof RangeError;
-  return { error: { kind: isMemory ? 'out-of-memory' : 'other', message: message ?? String(error) }, fatal: true };
 }
 
 /** The buffers and bitmaps of a reply, to be handed over rather than copied. */

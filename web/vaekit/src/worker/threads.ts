@@ -1,26 +1,25 @@
-import type { ThreadStart } from '../messages.js';
+import type { FromThread, ThreadStart } from '../messages.js';
 import { post } from './job.js';
 import { type Glue, variant } from './variants.js';
 
-let answer: ((outcome: 'run' | { failed: string }) => void) | undefined;
+let answer: (() => void) | undefined;
 
 /** Makes this worker and new ones, which the page starts, the threads of one module. */
 export async function startThreads(glue: Glue, thread: ThreadStart, threads: number): Promise<void> {
-  const outcome = await new Promise<'run' | { failed: string }>((resolve) => {
+  await new Promise<void>((resolve) => {
     answer = resolve;
     post({ wanted: threads - 1, thread });
   });
-  if (outcome !== 'run') throw new Error(outcome.failed);
   glue.startThreads?.(threads);
 }
 
-/** What the page says of the threads. */
-export const threadsAnswered = (outcome: 'run' | { failed: string }): void => answer?.(outcome);
+/** The page says that the threads run; if one cannot, it ends this worker. */
+export const threadsRun = (): void => answer?.();
 
 /** Makes this worker a thread, for as long as it lives. */
 export async function runThread({ module, memory, variant: name }: ThreadStart): Promise<void> {
   const { glue } = variant(name);
   await glue.default({ module_or_path: module, memory });
-  self.postMessage(null);
+  self.postMessage('runs' satisfies FromThread);
   glue.runThread?.();
 }
