@@ -12,7 +12,10 @@ pub(crate) fn root() -> &'static Path {
 
 /// `target/`, wherever cargo was told to put it.
 pub(crate) fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+    // Absolute: it goes to programs that run in other folders.
+    std::env::var_os("CARGO_TARGET_DIR")
+        .and_then(|target| std::path::absolute(target).ok())
+        .unwrap_or_else(|| root().join("target"))
 }
 
 /// The cargo that runs this.
