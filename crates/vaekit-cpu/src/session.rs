@@ -232,7 +232,7 @@ impl CpuSession {
             let to = place(step.output)?;
             // What is written is taken out while the others are read.
             let mut out = std::mem::take(&mut slots[to.slot]);
-            let mut working = worked_in.map(|(slot, _)| std::mem::take(&mut slots[slot]));
+            let mut working = worked_in.map(|(slot, len)| (slot, len, std::mem::take(&mut slots[slot])));
             let mut sums = step.moments.then(Moments::new);
             let image = |value: usize| {
                 let Some(place) = memory.places[value] else { unreachable!("a step reads what an earlier one made") };
@@ -240,15 +240,12 @@ impl CpuSession {
                 Image { view, moments: moments[value].as_ref() }
             };
             let blocks = &mut out[..to.shape.blocks()];
-            let working_blocks = match (&mut working, worked_in) {
-                (Some(working), Some((_, len))) => &mut working[..len],
-                _ => &mut [],
-            };
-            self.threads.run(|| step.work.run(&context, image, working_blocks, blocks, sums.as_mut()));
+            let work_in = working.as_mut().map_or(&mut [][..], |(_, len, blocks)| &mut blocks[..*len]);
+            self.threads.run(|| step.work.run(&context, image, work_in, blocks, sums.as_mut()));
             moments[step.output] = sums;
             slots[to.slot] = out;
-            if let (Some(working), Some((slot, _))) = (working, worked_in) {
-                slots[slot] = working;
+            if let Some((slot, _, blocks)) = working {
+                slots[slot] = blocks;
             }
             progress.done = progress.done.saturating_add(macs);
         }

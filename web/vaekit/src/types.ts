@@ -106,7 +106,7 @@ export interface Tiles {
    * How far what the tiles were normalised by is from what they have together, in deviations, where the last run did not
    * bring the two close.
    */
-  apart?: number;
+  apart: number | undefined;
 }
 
 export type Canvas = HTMLCanvasElement | OffscreenCanvas;

@@ -163,35 +163,35 @@ impl Merge {
         text::head(&[PARAMS, &["channels", "group", "epsilon_bits"]].concat(), &arrays)
             + &format!(
                 "var<workgroup> merged: array<vec3<f32>, {THREADS}>;\n\
-             // Count, mean, sum of squared deviations.\n\
-             fn merge(a: vec3<f32>, b: vec3<f32>) -> vec3<f32> {{\n\
-             \x20 if (b.x == 0.0) {{ return a; }}\n  if (a.x == 0.0) {{ return b; }}\n\
-             \x20 let count = a.x + b.x;\n  let delta = b.y - a.y;\n\
-             \x20 return vec3<f32>(count, a.y + delta * (b.x / count), a.z + b.z + delta * delta * (a.x / count) * b.x);\n}}\n\
-             @compute @workgroup_size({THREADS})\n\
-             fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {{\n\
-             \x20 let first = group.x * p.group;\n\
-             \x20 var sum = vec3<f32>();\n\
-             \x20 for (var i = local; i < p.group * p.chunks; i += {THREADS}u) {{\n\
-             \x20   let channel = first + i / p.chunks;\n    let piece = i % p.chunks;\n\
-             \x20   let count = min(p.chunk, p.pixels - piece * p.chunk);\n\
-             \x20   let at = ((channel / 4u * p.chunks + piece) * 2u) * 4u + channel % 4u;\n\
-             \x20   sum = merge(sum, vec3<f32>(f32(count), moments[at], moments[at + 4u]));\n  }}\n\
-             \x20 merged[local] = sum;\n\
-             \x20 for (var half = {}u; half > 0u; half /= 2u) {{\n\
-             \x20   workgroupBarrier();\n\
-             \x20   if (local < half) {{ merged[local] = merge(merged[local], merged[local + half]); }}\n  }}\n\
-             \x20 workgroupBarrier();\n\
-             \x20 let all = merged[0];\n\
-             \x20 let factor = 1.0 / sqrt(all.z / all.x + bitcast<f32>(p.epsilon_bits));\n\
-             \x20 let lanes = p.planes * 4u;\n\
-             \x20 for (var i = local; i < p.group; i += {THREADS}u) {{\n\
-             \x20   let scale = constants[first + i] * factor;\n\
-             \x20   scales[first + i] = scale;\n\
-             \x20   scales[lanes + first + i] = constants[lanes + first + i] - all.y * scale;\n  }}\n\
-             \x20 // Lanes past the last channel stay zero.\n\
-             \x20 let past = p.channels + local;\n\
-             \x20 if (group.x == 0u && past < lanes) {{\n    scales[past] = 0.0;\n    scales[lanes + past] = 0.0;\n  }}\n}}\n",
+                 // Count, mean, sum of squared deviations.\n\
+                 fn merge(a: vec3<f32>, b: vec3<f32>) -> vec3<f32> {{\n\
+                 \x20 if (b.x == 0.0) {{ return a; }}\n  if (a.x == 0.0) {{ return b; }}\n\
+                 \x20 let count = a.x + b.x;\n  let delta = b.y - a.y;\n\
+                 \x20 return vec3<f32>(count, a.y + delta * (b.x / count), a.z + b.z + delta * delta * (a.x / count) * b.x);\n}}\n\
+                 @compute @workgroup_size({THREADS})\n\
+                 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {{\n\
+                 \x20 let first = group.x * p.group;\n\
+                 \x20 var sum = vec3<f32>();\n\
+                 \x20 for (var i = local; i < p.group * p.chunks; i += {THREADS}u) {{\n\
+                 \x20   let channel = first + i / p.chunks;\n    let piece = i % p.chunks;\n\
+                 \x20   let count = min(p.chunk, p.pixels - piece * p.chunk);\n\
+                 \x20   let at = ((channel / 4u * p.chunks + piece) * 2u) * 4u + channel % 4u;\n\
+                 \x20   sum = merge(sum, vec3<f32>(f32(count), moments[at], moments[at + 4u]));\n  }}\n\
+                 \x20 merged[local] = sum;\n\
+                 \x20 for (var half = {}u; half > 0u; half /= 2u) {{\n\
+                 \x20   workgroupBarrier();\n\
+                 \x20   if (local < half) {{ merged[local] = merge(merged[local], merged[local + half]); }}\n  }}\n\
+                 \x20 workgroupBarrier();\n\
+                 \x20 let all = merged[0];\n\
+                 \x20 let factor = 1.0 / sqrt(all.z / all.x + bitcast<f32>(p.epsilon_bits));\n\
+                 \x20 let lanes = p.planes * 4u;\n\
+                 \x20 for (var i = local; i < p.group; i += {THREADS}u) {{\n\
+                 \x20   let scale = constants[first + i] * factor;\n\
+                 \x20   scales[first + i] = scale;\n\
+                 \x20   scales[lanes + first + i] = constants[lanes + first + i] - all.y * scale;\n  }}\n\
+                 \x20 // Lanes past the last channel stay zero.\n\
+                 \x20 let past = p.channels + local;\n\
+                 \x20 if (group.x == 0u && past < lanes) {{\n    scales[past] = 0.0;\n    scales[lanes + past] = 0.0;\n  }}\n}}\n",
                 THREADS / 2
             )
     }
