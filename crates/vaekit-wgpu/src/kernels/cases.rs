@@ -25,6 +25,9 @@ const CONV: Conv = Conv {
     output: Storage::F32,
 };
 
+/// One with all there is before and after it. Lists take those kernels that others take too, since compiling takes longest.
+const FULL: Conv = Conv { prologue: Prologue::AffineSilu, residual: true, relu: true, ..CONV };
+
 impl Case {
     /// Small cases of all kernels in all of their variants, images stored in f32 or as `half` says: what a device is tried
     /// with where it shall be known before a model is there.
@@ -38,7 +41,7 @@ impl Case {
                 let product = Conv { size: 1, ..conv };
                 let (keys, values) = (Weights::Keys(storage), Weights::Values(storage));
                 let convs = [
-                    Conv { prologue: Prologue::AffineSilu, residual: true, relu: true, ..conv },
+                    Conv { input: storage, output: storage, tile, ..FULL },
                     Conv { stride: 2, ..conv },
                     Conv { size: 2, upsample: true, ..conv },
                     product,
@@ -103,7 +106,7 @@ fn winograd(cases: &mut Vec<Case>) {
 fn prologues_and_epilogues(cases: &mut Vec<Case>) {
     for prologue in PROLOGUES {
         for (residual, relu) in [(false, false), (true, false), (false, true), (true, true)] {
-            let conv = Conv { prologue, residual, relu, ..CONV };
+            let conv = Conv { prologue, residual, relu, tile: Tile::Narrow, ..CONV };
             cases.push(Case::conv(conv, Shape::new(5, 9, 7), 6, 1, 1, 0));
             let maps = FUNCTIONS.map(|function| Map { function, prologue, residual, storage: Storage::F32 });
             cases.extend(maps.map(|map| Case::small(Kernel::Map(map))));
@@ -117,7 +120,7 @@ fn sizes(cases: &mut Vec<Case>) {
     for side in (1..20).step_by(2) {
         let shape = Shape::new(3 + side % 4, side, 20 - side);
         for (tile, outputs) in TILES.into_iter().zip([64, 36, 32, 4, 3]) {
-            cases.push(Case::conv(Conv { tile, ..CONV }, shape, outputs, 1, 1, 0));
+            cases.push(Case::conv(Conv { tile, ..FULL }, shape, outputs, 1, 1, 0));
             let upsample = Conv { tile, size: 2, upsample: true, ..CONV };
             cases.push(Case::conv(upsample, shape, outputs, 0, 0, 0));
         }
@@ -140,7 +143,7 @@ fn sizes(cases: &mut Vec<Case>) {
 fn channels(cases: &mut Vec<Case>) {
     for inputs in [3, 4, 32, 36, 64] {
         for outputs in [3, 4, 32, 36, 64] {
-            cases.push(Case::conv(CONV, Shape::new(inputs, 5, 6), outputs, 1, 1, 0));
+            cases.push(Case::conv(FULL, Shape::new(inputs, 5, 6), outputs, 1, 1, 0));
         }
     }
 }
@@ -150,7 +153,7 @@ fn seams(cases: &mut Vec<Case>) {
     let shape = Shape::new(6, 23, 17);
     for tile in TILES {
         // Rows before the band are compared too, as unwritten.
-        cases.push(Case::conv(Conv { tile, residual: true, ..CONV }, shape, 5, 1, 1, 8));
+        cases.push(Case::conv(Conv { tile, ..FULL }, shape, 5, 1, 1, 8));
         cases.push(Case::conv(Conv { tile, size: 2, upsample: true, ..CONV }, shape, 5, 0, 0, 8));
         let product = |weights| Conv { tile, size: 1, weights, ..CONV };
         cases.push(Case::sums(product(Weights::Values(Storage::F32)), 7, [19, 5], 13));
@@ -166,10 +169,11 @@ fn groups(cases: &mut Vec<Case>) {
 }
 
 fn stored_in_half(cases: &mut Vec<Case>, storage: Storage) {
-    let conv = Conv { input: storage, output: storage, residual: true, prologue: Prologue::AffineSilu, ..CONV };
-    let keys = Conv { size: 1, weights: Weights::Keys(storage), input: storage, ..CONV };
-    let values = Conv { size: 1, weights: Weights::Values(storage), output: storage, ..CONV };
-    let map = Map { function: Function::Tanh, prologue: Prologue::Affine, residual: true, storage };
+    let conv = Conv { input: storage, output: storage, tile: Tile::Wide, ..FULL };
+    let product = Conv { size: 1, tile: Tile::Wide, ..CONV };
+    let keys = Conv { weights: Weights::Keys(storage), input: storage, ..product };
+    let values = Conv { weights: Weights::Values(storage), output: storage, ..product };
+    let map = Map { function: Function::Tanh, prologue: Prologue::AffineSilu, residual: false, storage };
     let kernels = [conv, keys, values].map(Kernel::Conv);
     let kernels = kernels.into_iter().chain([Kernel::Map(map), Kernel::Moments(Moments { input: storage })]);
     cases.extend(kernels.map(Case::small));
@@ -177,7 +181,7 @@ fn stored_in_half(cases: &mut Vec<Case>, storage: Storage) {
 
 /// NaN stays one, and what is too large becomes the largest there is.
 fn not_numbers(cases: &mut Vec<Case>, output: Storage) {
-    let conv = Conv { size: 1, relu: true, output, ..CONV };
+    let conv = Conv { size: 1, relu: true, output, tile: Tile::Narrow, ..CONV };
     cases.push(with_strangers(Case::conv(conv, Shape::new(4, 1, 20), 4, 0, 0, 0), 0));
     let outputs = Outputs { residual: true, relu: true, output };
     cases.push(with_strangers(Case::outputs(outputs, Shape::new(4, 4, 20), 0), 2));
