@@ -260,11 +260,56 @@ for (const name of ['chromium', 'firefox']) {
       });
       assert.deepEqual(found.tiles, [
         undefined,
-        { columns: 2, rows: 2, width: 38, height: 38, alone: false, apart: undefined },
+        { columns: 2, rows: 2, width: 38, height: 38, alone: false },
         undefined,
-        { columns: 3, rows: 3, width: 27, height: 27, alone: false, apart: undefined },
+        { columns: 3, rows: 3, width: 27, height: 27, alone: false },
       ]);
       assert.ok(found.differs > 0 && found.psnr >= 40, JSON.stringify(found));
+      assert.deepEqual(errors, []);
+      await page.close();
+    });
+
+    test('compares VAEs as the native program does', async () => {
+      const expected = JSON.parse(readFileSync(join(native, 'compare', 'report.json'), 'utf8'));
+      const { page, errors } = await open(browser, isolated.url);
+      const found = await page.evaluate(async () => {
+        const bitmap = await createImageBitmap(await file('/models/samples/astronaut.png'));
+        const original = new ImageData(pixelsOf(bitmap), bitmap.width, bitmap.height);
+        const trips = [];
+        for (const name of ['starter', 'starter-fp16']) {
+          const vae = await vaekit.Vae.load(`/native/${name}`);
+          const encoded = await vae.encode(original);
+          trips.push({ vae: vae.info, encoded, decoded: await vae.decode(encoded.latents, { cropTo: encoded.imageSize }) });
+          vae.dispose();
+        }
+        const stages = new Set();
+        const picture = { name: 'astronaut.png', original, trips };
+        const { report, ...findings } = await vaekit.compare([picture], { onProgress: ({ stage }) => stages.add(stage) });
+        const [numbers, html, csv] = await Promise.all([report.json, report.html, report.csv].map((blob) => blob.text()));
+        const other = { name: 'other.png', original, trips: trips.slice(1) };
+        const wrong = await failure(vaekit.compare([picture, other]));
+        return { ...findings, numbers: JSON.parse(numbers), html, csv, wrong, stages: [...stages] };
+      });
+      const [natively, ours] = [expected, found.numbers].map(({ pictures }) => pictures[0].trips);
+      const levels = { ssimulacra2: 0.05, psnr: 0.01, ms_ssim: 1e-4, ssim: 1e-4, delta_e_mean: 0.01, saturation: 1e-3, detail_kept: 1e-3 };
+      for (const [index, trip] of ours.entries()) {
+        for (const [key, level] of Object.entries(levels)) {
+          const apart = Math.abs(trip[key] - natively[index][key]);
+          assert.ok(apart <= level, `${key} is ${trip[key]}, natively ${natively[index][key]}`);
+        }
+        const { kl_per_value, scaled } = natively[index].latents;
+        assert.ok(Math.abs(trip.latents.kl_per_value - kl_per_value) <= 1e-3 && Math.abs(trip.latents.scaled.deviation - scaled.deviation) <= 1e-3);
+      }
+      assert.equal(found.verdict.headline.slice(0, 20), expected.verdict.headline.slice(0, 20));
+      assert.equal(found.verdict.winner, null);
+      assert.deepEqual(found.numbers.variants.map(({ precision }) => precision), ['fp32', 'fp16']);
+      assert.equal(found.summary.rows[0].length, found.summary.columns.length);
+      assert.ok(found.pictures[0].regions.length > 0);
+      assert.match(found.html, /^<!DOCTYPE html>/);
+      assert.equal(found.csv.trim().split('\n').length, 3);
+      assert.ok(found.stages.includes('measuring astronaut.png'), found.stages.join());
+      assert.equal(found.wrong.kind, 'bad-input');
+      assert.match(found.wrong.message, /other.png went through .*, expected .* as the first picture/);
       assert.deepEqual(errors, []);
       await page.close();
     });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use serde::Serialize;
-use vaekit::Scaling;
+use vaekit::{KnownScaling, Scaling};
 
 /// The scaling of a published family.
 #[derive(Debug, PartialEq)]
@@ -79,6 +79,16 @@ impl Preset {
             None => Scaling::Affine { scaling_factor, shift_factor },
         }
     }
+}
+
+/// The scalings of all presets, for those who look for one that fits.
+pub fn known() -> Vec<KnownScaling> {
+    let known = |preset: &Preset| KnownScaling {
+        name: preset.name.to_owned(),
+        channels: preset.channels,
+        scaling: preset.scaling(),
+    };
+    PRESETS.iter().map(known).collect()
 }
 
 /// A scaling that a person chose: a preset's name, or `FACTOR[,SHIFT]`.

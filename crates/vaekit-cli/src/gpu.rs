@@ -9,17 +9,26 @@ use vaekit_onnx::Precision;
 use vaekit_wgpu::{Gpu, GpuOptions, Options, WgpuSession};
 
 use crate::args::EngineArgs;
+use crate::platform;
 
 /// Pixels or latents along a side that a model is tried on before `auto` relies on it.
 const TRIED: usize = 16;
 
-/// The GPU that `--device` names, by a part of its name or its number; else the fastest kind that is no program on the CPU.
+/// The GPU that `--device` names, by a part of its name or its number; else the fastest kind that is no program on the CPU. One
+/// that has no memory of its own takes no more than the system has free now.
 ///
 /// # Errors
 /// Which GPUs there are instead.
 pub fn request(args: &EngineArgs) -> Result<Gpu> {
     let options = GpuOptions { adapter: args.device.clone(), ..GpuOptions::default() };
-    Ok(block_on(Gpu::request(&options))?)
+    let gpu = block_on(Gpu::request(&options))?;
+    // A driver may grant what the system then has to swap.
+    if gpu.report().shares_memory()
+        && let Some(available) = platform::available_memory()
+    {
+        gpu.limit_memory(available);
+    }
+    Ok(gpu)
 }
 
 /// A model on a GPU. Images are stored in f16 where f32 does not fit, if the model itself is in fp16: its conversion has

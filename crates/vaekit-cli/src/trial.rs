@@ -10,7 +10,7 @@ use indicatif::ProgressBar;
 use tempfile::TempDir;
 use vaekit::cost::cost;
 use vaekit::{Half, Images, VaeConfig, block_on};
-use vaekit_compare::{LatentStatistics, Variant};
+use vaekit_compare::{LatentStatistics, Passage, Variant};
 use vaekit_onnx::ModelFolder;
 
 use crate::args::EngineArgs;
@@ -130,17 +130,7 @@ pub struct Contestant {
     pub engine: EngineArgs,
 }
 
-/// What a picture's trip took and its latents; the picture itself is among the [`Decodings`].
-pub struct Passage {
-    /// Its latents.
-    pub latents: LatentStatistics,
-    /// Seconds to encode.
-    pub encode_seconds: f64,
-    /// Seconds to decode.
-    pub decode_seconds: f64,
-}
-
-/// Sends every picture through a VAE and back.
+/// Sends every picture through a VAE and back; what comes out is among the `decodings`.
 ///
 /// # Errors
 /// Of the kinds of [`Kind`].
@@ -190,7 +180,7 @@ pub fn run(
         weights_sha256: facts.map(|facts| facts.source.weights_sha256.clone()),
         latents: folder.config().latents.clone(),
         scaling_source: facts.map(|facts| facts.source.scaling.clone()),
-        open_seconds,
+        open_seconds: Some(open_seconds),
         peak_memory_bytes: measures_memory.then(platform::peak_memory).flatten(),
     };
     Ok((variant, passages))

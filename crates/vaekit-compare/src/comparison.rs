@@ -1,11 +1,11 @@
 //! What was compared, and every number that came out.
 
 use serde::Serialize;
-use vaekit::LatentSpace;
+use vaekit::{KnownScaling, LatentSpace};
 
-use crate::latents::{KnownScaling, LatentStatistics, Suspicion, suspicion};
-use crate::regions::{Reason, Region};
-use crate::score::{Decoded, Score};
+use crate::latents::{LatentStatistics, Suspicion, suspicion};
+use crate::regions::{Reason, Region, regions};
+use crate::score::{Decoded, Original, Score};
 
 /// One of the things compared: a VAE on an engine at a precision.
 #[derive(Clone, Debug, Serialize)]
@@ -31,8 +31,9 @@ pub struct Variant {
     pub latents: LatentSpace,
     /// Where the scaling was learned from.
     pub scaling_source: Option<String>,
-    /// Seconds to load both halves.
-    pub open_seconds: f64,
+    /// Seconds to load both halves, where they were measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_seconds: Option<f64>,
     /// The most memory that the whole program held while this variant was open and ran, where the system tells.
     pub peak_memory_bytes: Option<u64>,
 }
@@ -56,6 +57,17 @@ pub struct Picture {
     pub trips: Vec<Trip>,
     /// How alike the pictures of two variants are, for each pair in the order of [`pairs`].
     pub agreement: Vec<Agreement>,
+}
+
+/// What a picture's way through one variant took, and its latents.
+#[derive(Clone, Debug)]
+pub struct Passage {
+    /// Its latents.
+    pub latents: LatentStatistics,
+    /// Seconds to encode.
+    pub encode_seconds: f64,
+    /// Seconds to decode.
+    pub decode_seconds: f64,
 }
 
 /// One picture through one variant and back.
@@ -123,6 +135,13 @@ pub struct Comparison {
     pub pictures: Vec<Picture>,
 }
 
+/// `wanted`, with a number after it where another variant is called so already.
+pub fn label(wanted: &str, others: &[&str]) -> String {
+    let numbered = (2..).map(|n| format!("{wanted} ({n})"));
+    let mut labels = std::iter::once(wanted.to_owned()).chain(numbered);
+    labels.find(|label| !others.contains(&label.as_str())).expect("there are more numbers than variants")
+}
+
 impl Comparison {
     /// The label of a variant, in quotation marks.
     pub(crate) fn quoted(&self, variant: usize) -> String {
@@ -174,6 +193,28 @@ impl Trip {
 }
 
 impl Picture {
+    /// What came of a picture: one decoded picture and one passage for each variant, in their order.
+    pub fn new(name: String, path: String, original: &Original, decoded: &[Decoded], passages: Vec<Passage>) -> Self {
+        let (height, width) = original.size();
+        let (regions_for, regions) = regions(original, decoded);
+        let trip = |(decoded, passage): (&Decoded, Passage)| Trip {
+            score: decoded.score.clone(),
+            latents: passage.latents,
+            encode_seconds: passage.encode_seconds,
+            decode_seconds: passage.decode_seconds,
+        };
+        Picture {
+            name,
+            path,
+            width,
+            height,
+            regions_for,
+            regions,
+            trips: decoded.iter().zip(passages).map(trip).collect(),
+            agreement: pairs(decoded.len()).map(|(a, b)| Agreement::new(&decoded[a], &decoded[b])).collect(),
+        }
+    }
+
     /// Pixels.
     pub(crate) fn pixels(&self) -> f64 {
         (self.width * self.height) as f64

@@ -1,8 +1,8 @@
 //! What the latents of a VAE look like: means and deviations, and whether its scaling can be the right one.
 
-use ndarray::{ArrayView4, Axis};
+use ndarray::Axis;
 use serde::Serialize;
-use vaekit::{Domain, LatentSpace, Posterior, Scaling};
+use vaekit::{Domain, KnownScaling, LatentSpace, Latents, Posterior, Scaling};
 
 /// Mean and standard deviation of a number of values, which can be pooled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -55,15 +55,16 @@ pub struct LatentStatistics {
 impl LatentStatistics {
     /// Of the posterior of one picture.
     pub fn new(posterior: &Posterior, space: &LatentSpace) -> Self {
-        let mean = posterior.mean();
-        let of = |values: ArrayView4<'_, f32>| Moments::of(values.iter().copied());
-        let channels = mean.axis_iter(Axis(1)).map(|channel| Moments::of(channel.iter().copied())).collect();
-        let scaled = space.to_domain(posterior.mode(), Domain::Scaled).ok();
-        LatentStatistics {
-            kl_per_value: posterior.kl().map(|kl| kl.iter().sum::<f64>() / mean.len() as f64),
-            channels,
-            scaled: scaled.map(|latents| of(latents.data.view())),
-        }
+        Self::of_mean(posterior.mode(), posterior.kl().map(|kl| kl.iter().sum()), space)
+    }
+
+    /// Of the mean of a picture's posterior in the VAE's native domain, and its divergence in nats where there is one.
+    pub fn of_mean(mean: Latents, kl: Option<f64>, space: &LatentSpace) -> Self {
+        let channels = mean.data.axis_iter(Axis(1)).map(|channel| Moments::of(channel.iter().copied())).collect();
+        let kl_per_value = kl.map(|kl| kl / mean.data.len() as f64);
+        let scaled = space.to_domain(mean, Domain::Scaled).ok();
+        let scaled = scaled.map(|latents| Moments::of(latents.data.iter().copied()));
+        LatentStatistics { kl_per_value, channels, scaled }
     }
 
     /// Each channel as a diffusion model sees it, where the scaling is known and does not pack.
@@ -90,17 +91,6 @@ impl LatentStatistics {
             scaled: (scaled.n > 0).then_some(scaled),
         }
     }
-}
-
-/// A published scaling: a name for people, and the latents it is for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct KnownScaling {
-    /// `sdxl` ...
-    pub name: String,
-    /// Latent channels.
-    pub channels: usize,
-    /// The scaling.
-    pub scaling: Scaling,
 }
 
 /// Scaled latents that are not near unit deviation.

@@ -37,11 +37,16 @@ pub enum Reason {
 /// Mean distance in L*a*b* below which pictures are alike in a region.
 const ALIKE: f64 = 0.5;
 
-/// Up to `count` regions of `side` pixels (less in a smaller picture), the one with the greatest difference first, none
+/// Side of a region in pixels: large enough for a face in the middle distance, small enough to be enlarged.
+const SIDE: usize = 96;
+/// Regions of a picture.
+const COUNT: usize = 3;
+
+/// Up to three regions of 96 pixels a side (less in a smaller picture), the one with the greatest difference first, none
 /// overlapping another. Fewer where nothing differs.
-pub fn regions(original: &Original, decoded: &[Decoded], side: usize, count: usize) -> (Reason, Vec<Region>) {
+pub fn regions(original: &Original, decoded: &[Decoded]) -> (Reason, Vec<Region>) {
     let (height, width) = original.size();
-    let disagreement = pick(&disagreement(decoded, width * height), (height, width), side, count, ALIKE);
+    let disagreement = pick(&disagreement(decoded, width * height), (height, width), SIDE, COUNT, ALIKE);
     if !disagreement.is_empty() {
         return (Reason::Disagreement, disagreement);
     }
@@ -49,7 +54,7 @@ pub fn regions(original: &Original, decoded: &[Decoded], side: usize, count: usi
     for decoded in decoded {
         error.iter_mut().zip(&decoded.delta_e).for_each(|(sum, &delta_e)| *sum += delta_e);
     }
-    (Reason::Error, pick(&error, (height, width), side, count, f64::MIN_POSITIVE))
+    (Reason::Error, pick(&error, (height, width), SIDE, COUNT, f64::MIN_POSITIVE))
 }
 
 /// For each pixel, the largest Euclidean distance in L*a*b* between any two of the pictures.

@@ -1,10 +1,10 @@
 //! What the numbers say, in plain words.
 
 use serde::Serialize;
+use vaekit::KnownScaling;
 
 use crate::character::{Remark, character};
 use crate::comparison::{CLOSE, Comparison, pairs};
-use crate::latents::KnownScaling;
 use crate::measure::{MEASURES, Measure, PRIMARY};
 use crate::ranking::{ALPHA, FEWEST, Lead, Ranking};
 use crate::warnings::{Warning, WarningKind, warnings};

@@ -1,10 +1,10 @@
 //! What is wrong with a variant: weights that give two answers, and scalings that are another VAE's.
 
 use serde::Serialize;
-use vaekit::Scaling;
+use vaekit::{KnownScaling, Scaling};
 
 use crate::comparison::{Comparison, pairs};
-use crate::latents::{KnownScaling, Suspicion};
+use crate::latents::Suspicion;
 use crate::words::capitalised;
 
 /// Pictures from which on their latents are told without reserve.

@@ -8,10 +8,10 @@ use wasm_bindgen::prelude::*;
 
 use crate::error::{Error, Kind};
 
-/// An object of these entries.
+/// An object of these entries but those that are undefined.
 pub(crate) fn object<'a>(entries: impl IntoIterator<Item = (&'a str, JsValue)>) -> JsValue {
     let object = Object::new();
-    for (key, value) in entries {
+    for (key, value) in entries.into_iter().filter(|(_, value)| !value.is_undefined()) {
         // A plain object takes every key.
         let _ = Reflect::set(&object, &key.into(), &value);
     }

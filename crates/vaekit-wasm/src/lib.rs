@@ -10,6 +10,8 @@
 #![cfg(all(target_arch = "wasm32", target_os = "unknown"))]
 
 mod blob;
+#[cfg(feature = "compare")]
+pub mod compare;
 pub mod convert;
 pub mod devices;
 mod engine;

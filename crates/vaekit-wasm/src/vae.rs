@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use vaekit::cost::cost;
 use vaekit::{Domain, Half, Images, LOGVAR_RANGE, Latents, Posterior, Scaling, TileSize, Tiling};
 use vaekit_latents::{ImageSize, Provenance, ReadOptions, VaeId};
-use vaekit_onnx::ModelFolder;
+use vaekit_onnx::{ModelFolder, Precision};
 use wasm_bindgen::prelude::*;
 
 use crate::convert::{CheckpointOptions, to_folder};
@@ -44,6 +44,13 @@ struct Info {
     latents: LatentsInfo,
     has_posterior: bool,
     weights_bytes: u64,
+    model_bytes: u64,
+    /// Of the numbers in the graphs, where a manifest says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    precision: Option<Precision>,
+    /// Where the scaling was learned from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scaling_source: Option<String>,
     engine: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     adapter: Option<String>,
@@ -346,6 +353,9 @@ fn describe(folder: &ModelFolder, name: String) -> Info {
         },
         has_posterior: config.encoder_out_channels() > space.channels,
         weights_bytes: 0,
+        model_bytes: folder.models().iter().map(|model| model.size).sum(),
+        precision: facts.map(|facts| facts.precision),
+        scaling_source: facts.map(|facts| facts.source.scaling.clone()),
         engine: String::new(),
         adapter: None,
         notices: Vec::new(),

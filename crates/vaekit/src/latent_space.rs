@@ -58,6 +58,17 @@ impl Scaling {
     }
 }
 
+/// A published scaling: a name for people, and the latents it is for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KnownScaling {
+    /// `sdxl` ...
+    pub name: String,
+    /// Latent channels.
+    pub channels: usize,
+    /// The scaling.
+    pub scaling: Scaling,
+}
+
 impl std::fmt::Display for Scaling {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -21,7 +21,7 @@ pub use config::{Half, Kl, KlClass, KlHalf, Network, Tiny, TinyDecoder, TinyEnco
 pub use cut::{Cut, Pieces, TileSize, TileSizeError};
 pub use diffusers::{ConfigJsonError, DEFAULT_SCALING_FACTOR, from_config_json, to_config_json};
 pub use images::{ImageError, Images, Sample};
-pub use latent_space::{Domain, LatentError, LatentSpace, Latents, Scaling, pack, unpack};
+pub use latent_space::{Domain, KnownScaling, LatentError, LatentSpace, Latents, Scaling, pack, unpack};
 pub use pollster::block_on;
 pub use posterior::{LOGVAR_RANGE, Posterior};
 pub use session::{

@@ -8,6 +8,7 @@ import type { PictureFile } from './picture';
 /** What somebody gave the page. */
 export type Recognised =
   | { kind: 'picture'; file: PictureFile }
+  | { kind: 'pictures'; files: PictureFile[] }
   | { kind: 'latents'; file: File }
   | { kind: 'model'; model: Model };
 
@@ -32,6 +33,8 @@ export async function recognise(given: Given): Promise<Recognised> {
   }
   if (weights.size === 0) {
     const known = [...given].filter(([path, file]) => isPicture(path, file) || LATENTS.test(path));
+    const pictures = known.filter(([path, file]) => isPicture(path, file)).map(([, file]) => picture(file));
+    if (pictures.length === known.length && pictures.length > 1) return { kind: 'pictures', files: pictures };
     if (known.length > 1) {
       throw new PageError('One at a time', `${known.length} files were given: ${names(known.map(([path]) => path))}`, 'Open one of them.');
     }

@@ -38,12 +38,13 @@ bindHelp();
 showEngine(app);
 
 const roundTrip = new RoundTrip(app);
+const compare = new Compare(app);
 const hub = new Hub(app);
 const models = new Models(app);
 const views: Record<string, View> = {
   roundtrip: roundTrip,
   playground: new Playground(app),
-  compare: new Compare(app),
+  compare,
   models: Object.assign(models, { enter: () => void hub.enter() }),
 };
 const router = new Router(views);
@@ -58,11 +59,14 @@ async function take(files: Given | Promise<Given>): Promise<void> {
       roundTrip.open(found.file);
       return;
     }
-    if (found.kind === 'picture') {
+    if (found.kind === 'picture' || found.kind === 'pictures') {
+      const [first, ...others] = found.kind === 'picture' ? [found.file] : found.files;
       // What is no picture must not take the place of one.
-      await readPicture(found.file, settings.value.longestSide);
-      if (router.current === models) router.go('roundtrip');
-      app.picture.value = found.file;
+      await readPicture(first!, settings.value.longestSide);
+      if (others.length > 0) router.go('compare');
+      else if (router.current === models) router.go('roundtrip');
+      app.picture.value = first!;
+      await compare.add(others);
     } else {
       const model = app.library.distinct(found.model);
       if (!(await opens(model))) return;

@@ -25,6 +25,13 @@ export function zoomAt(view: Viewport, factor: number, x: number, y: number, ima
   return within({ scale, x: x - (x - view.x) * ratio, y: y - (y - view.y) * ratio }, image, pane);
 }
 
+/** As large as `part` of the picture can be shown, in the middle. */
+export function around(part: Size & { x: number; y: number }, image: Size, pane: Size): Viewport {
+  const scale = Math.min(MAX_SCALE, fit(part, pane).scale);
+  const place = (start: number, length: number, room: number): number => room / 2 - (start + length / 2) * scale;
+  return within({ scale, x: place(part.x, part.width, pane.width), y: place(part.y, part.height, pane.height) }, image, pane);
+}
+
 /** Moved so that the picture covers the pane, or is centred where it is smaller. */
 export function within(view: Viewport, image: Size, pane: Size): Viewport {
   const place = (offset: number, length: number, room: number): number =>

@@ -4,6 +4,8 @@
  * Everything runs in web workers of the package's own, and nothing is fetched but the URLs that are handed to it.
  */
 export { Vae } from './vae.js';
+export { compare } from './compare.js';
+export type { Cell, ComparedPicture, Comparison, Region, Summary, Trip, Verdict, Warning } from './compare.js';
 export { convert } from './convert.js';
 export type { ConvertOptions, ModelFolder } from './convert.js';
 export { devices, tryKernels } from './devices.js';

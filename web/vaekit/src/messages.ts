@@ -1,4 +1,5 @@
 /** What page and worker say to each other. */
+import type { Comparison } from './compare.js';
 import type { ErrorCode, ErrorKind } from './errors.js';
 import type { EngineInfo, Half, Latents, Progress, Tiles, VaeInfo } from './types.js';
 
@@ -86,6 +87,26 @@ export interface AdapterReport {
   features: string[];
 }
 
+/** A VAE that took part in a comparison, as `vaekit-wasm` takes it. */
+export interface Entrant {
+  name: string;
+  family: string;
+  engine: string;
+  modelBytes: number;
+  peakBytes: number;
+  precision?: string;
+  scalingSource?: string;
+  tiles?: string;
+  id: object;
+}
+
+/** A picture with what became of it in each VAE. */
+export interface SentPicture {
+  name: string;
+  original: ImageData;
+  trips: { image: ImageData; mean: Latents; kl?: number; encodeSeconds: number; decodeSeconds: number }[];
+}
+
 export interface SaveRequest {
   latents: Latents;
   format: string;
@@ -101,6 +122,7 @@ export interface Calls {
   convert(request: { source: SentSource; options: CheckpointOptions }): Entry[];
   saveLatents(request: SaveRequest): Uint8Array<ArrayBuffer>;
   readLatents(file: Blob): { latents: Latents; provenance?: object };
+  compare(request: { entrants: Entrant[]; pictures: SentPicture[] }): Comparison;
   metrics(request: { a: ImageData; b: ImageData }): { psnr: number; ssim: number };
   report(request: null): WasmReport;
   tryKernels(request: null): string;

@@ -83,6 +83,12 @@ export interface VaeInfo {
   engine: EngineInfo;
   /** Of the halves that are loaded, as f32. */
   weightsBytes: number;
+  /** Of its ONNX files. */
+  modelBytes: number;
+  /** Numbers inside the graphs, where the model folder says. */
+  precision?: 'fp32' | 'fp16';
+  /** Where the scaling was learned from, where the model folder says. */
+  scalingSource?: string;
   /** What files of its latents say of it. */
   id: object;
 }
@@ -106,7 +112,7 @@ export interface Tiles {
    * How far what the tiles were normalised by is from what they have together, in deviations, where the last run did not
    * bring the two close.
    */
-  apart: number | undefined;
+  apart?: number;
 }
 
 export type Canvas = HTMLCanvasElement | OffscreenCanvas;

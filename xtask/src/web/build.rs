@@ -42,7 +42,7 @@ const VARIANTS: [Variant; 6] = [
         crate_features: "cpu",
     },
     // A fallback for graphs of others, and what else is large and seldom asked for: one variant is enough.
-    Variant { name: "tract", features: &["+simd128"], crate_features: "tract,fp16" },
+    Variant { name: "tract", features: &["+simd128"], crate_features: "tract,fp16,compare" },
     Variant { name: "webgpu", features: &["+simd128"], crate_features: "webgpu" },
 ];
 

@@ -58,9 +58,9 @@ fn lints(toolchain: Toolchain) -> Result<()> {
     if toolchain == Toolchain::Debian {
         return Ok(());
     }
-    ["cpu", "webgpu"].into_iter().try_for_each(|engine| {
+    ["cpu,compare", "webgpu"].into_iter().try_for_each(|features| {
         let mut clippy = toolchain.cargo("clippy", BROWSER, &["+simd128"]);
-        clippy.args(["--quiet", "--package", "vaekit-wasm", "--no-default-features", "--features", engine]);
+        clippy.args(["--quiet", "--package", "vaekit-wasm", "--no-default-features", "--features", features]);
         sh::run(clippy.args(["--", "--deny", "warnings"]))
     })
 }
@@ -99,7 +99,7 @@ fn in_browsers(ui: &Ui) -> Result<()> {
 }
 
 /// The native program's answers: model folders of the starter VAE in fp32 and fp16, and of the sample and a small piece of it
-/// the latents, and what they decode to.
+/// the latents, and what they decode to; and how the two folders compare.
 fn expectations(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder)?;
     let models = sh::root().join("models");
@@ -125,7 +125,11 @@ fn expectations(folder: &Path) -> Result<()> {
         let raw = [word("--latents"), word("raw"), word("-o"), image, word("--dump"), dump];
         vaekit(&[&[word("decode"), latents], &vae[..], &raw[..]].concat())?;
     }
-    Ok(())
+    let variants = ["starter", "starter-fp16"].map(|name| folder.join(name));
+    let vaes = variants.iter().flat_map(|model| [word("--vae"), model.as_os_str()]);
+    let report = folder.join("compare");
+    let compare = [word("compare"), photo.as_os_str(), word("-o"), report.as_os_str()];
+    vaekit(&compare.into_iter().chain(vaes).collect::<Vec<_>>())
 }
 
 /// The program in this process: another package's binary would have its dependencies built with other features.
@@ -136,6 +140,7 @@ fn vaekit(arguments: &[&OsStr]) -> Result<()> {
         Command::Convert(args) => commands::convert::run(args, &ui).map(drop),
         Command::Encode(args) => commands::encode::run(args, &ui).map(drop),
         Command::Decode(args) => commands::decode::run(args, &ui).map(drop),
+        Command::Compare(args) => commands::compare::run(args, &ui).map(drop),
         other => bail!("{other:?} is not needed here"),
     }
 }

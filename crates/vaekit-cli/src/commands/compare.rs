@@ -6,17 +6,15 @@ use anyhow::{Context, Result};
 use rayon::prelude::*;
 use serde::Serialize;
 use vaekit::Images;
-use vaekit_checkpoint::scaling::{PRESETS, Preset};
+use vaekit_checkpoint::scaling;
 use vaekit_compare::html::{Encoded, Views};
-use vaekit_compare::{
-    Agreement, Colours, Comparison, Decoded, KnownScaling, Original, Picture, Shown, Trip, Variant, Verdict, pairs,
-};
+use vaekit_compare::{Colours, Comparison, Decoded, Original, Passage, Picture, Shown, Variant, Verdict};
 use vaekit_latents::Provenance;
 
 use crate::args::CompareArgs;
 use crate::failure::{Kind, OfKind};
 use crate::picture::Extras;
-use crate::trial::{self, Contestant, Decodings, Input, Passage};
+use crate::trial::{self, Contestant, Decodings, Input};
 use crate::ui::{Stages, Ui};
 use crate::{choose, engine, files, locate, outputs, picture};
 
@@ -33,11 +31,6 @@ pub struct CompareReport {
     /// Seconds of each stage.
     pub seconds: Stages,
 }
-
-/// Side of the regions that the report enlarges, in pixels.
-const REGION: usize = 96;
-/// Regions of each picture.
-const REGIONS: usize = 3;
 
 /// Sends every picture through every VAE, one VAE after the other, compares what comes back, and writes the report.
 ///
@@ -81,7 +74,7 @@ pub fn run(args: &CompareArgs, ui: &Ui) -> Result<CompareReport> {
     bar.finish_and_clear();
 
     let comparison = Comparison { variants, pictures };
-    let verdict = vaekit_compare::verdict(&comparison, &known_scalings());
+    let verdict = vaekit_compare::verdict(&comparison, &scaling::known());
     let page = vaekit_compare::html::render(&comparison, &verdict, &views);
     let csv = vaekit_compare::csv(&comparison);
     let report = CompareReport { report: args.output.join("index.html"), verdict, comparison, seconds };
@@ -105,10 +98,8 @@ fn contestants(args: &CompareArgs, ui: &Ui) -> Result<Vec<Contestant>> {
         ui.detail(format_args!("VAE `{}`, {}", chosen.name, chosen.reason));
         let folder = locate::open(&chosen, &vae, ui)?;
         engine::require(&folder, &vaekit::Half::BOTH)?;
-        let wanted = variant.label(&locate::name(&folder));
-        let taken = |label: &String| contestants.iter().any(|other| other.label == *label);
-        let numbered = (2..).map(|n| format!("{wanted} ({n})"));
-        let label = std::iter::once(wanted.clone()).chain(numbered).find(|label| !taken(label)).unwrap_or(wanted);
+        let others: Vec<&str> = contestants.iter().map(|other| other.label.as_str()).collect();
+        let label = vaekit_compare::label(&variant.label(&locate::name(&folder)), &others);
         contestants.push(Contestant { label, folder, engine: vae.engine });
     }
     Ok(contestants)
@@ -128,13 +119,12 @@ fn measure(
     let original = Original::new(picture.images).of_kind(Kind::BadInput)?;
     let compare = |variant: usize| Ok(original.compare(&decodings.get(variant, number, input)?)?);
     let decoded: Vec<Decoded> = (0..passages.len()).into_par_iter().map(compare).collect::<Result<_>>()?;
-    let agreement: Vec<Agreement> =
-        pairs(decoded.len()).map(|(a, b)| Agreement::new(&decoded[a], &decoded[b])).collect();
-    let (regions_for, regions) = vaekit_compare::regions(&original, &decoded, REGION, REGIONS);
+    let passages = passages.iter().map(|&passage| passage.clone()).collect();
+    let compared = Picture::new(input.name.clone(), input.path.display().to_string(), &original, &decoded, passages);
 
     let own = Extras { icc_profile: picture.extras.icc_profile, ..Extras::default() };
     let views = shown.map(|shown| {
-        vaekit_compare::views(&original, &decoded, &regions, shown, |images, colours| {
+        vaekit_compare::views(&original, &decoded, &compared.regions, shown, |images, colours| {
             let none = Extras::default();
             encoded(images, if colours == Colours::Picture { &own } else { &none })
         })
@@ -149,23 +139,7 @@ fn measure(
             picture::write_png(&path, decoded.images(), 0, &own, &text)?;
         }
     }
-    let trips = decoded.into_iter().zip(passages).map(|(decoded, passage)| Trip {
-        score: decoded.score,
-        latents: passage.latents.clone(),
-        encode_seconds: passage.encode_seconds,
-        decode_seconds: passage.decode_seconds,
-    });
-    let picture = Picture {
-        name: input.name.clone(),
-        path: input.path.display().to_string(),
-        width: input.width,
-        height: input.height,
-        regions_for,
-        regions,
-        trips: trips.collect(),
-        agreement,
-    };
-    Ok((picture, views))
+    Ok((compared, views))
 }
 
 fn encoded(images: &Images, extras: &Extras) -> Result<Encoded> {
@@ -177,15 +151,6 @@ fn file_name(label: &str) -> String {
     let keep = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ' ') { c } else { '_' };
     let name: String = label.chars().map(keep).collect();
     name.trim_matches(['.', ' ']).to_owned()
-}
-
-fn known_scalings() -> Vec<KnownScaling> {
-    let known = |preset: &Preset| KnownScaling {
-        name: preset.name.to_owned(),
-        channels: preset.channels,
-        scaling: preset.scaling(),
-    };
-    PRESETS.iter().map(known).collect()
 }
 
 impl std::fmt::Display for CompareReport {

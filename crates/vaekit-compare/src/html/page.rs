@@ -135,8 +135,8 @@ fn method(verdict: &Verdict) -> Markup {
         }
         p {
             "Times are of one run each, the first with its warming up, on a machine that may have done other things. Memory is the \
-             most that the whole program held while a variant was open; variants run one after the other, and what an earlier one \
-             left behind counts."
+             most that the whole program, or in a browser the variant's WebAssembly, held while a variant was open; variants run \
+             one after the other, and what an earlier one left behind counts."
         }
     }
 }

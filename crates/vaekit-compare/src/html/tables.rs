@@ -3,22 +3,10 @@
 use maud::{Markup, html};
 
 use crate::comparison::{Comparison, pairs};
-use crate::measure::{Better, MEASURES, Measure};
+use crate::measure::MEASURES;
+use crate::summary::{self, Cell, heading};
 use crate::verdict::Verdict;
 use crate::words::{duration, list, megabytes, short};
-
-/// A cell: what is read, and what is sorted by.
-struct Cell {
-    text: String,
-    key: Option<f64>,
-    best: bool,
-}
-
-impl Cell {
-    fn number(value: Option<f64>, show: impl Fn(f64) -> String) -> Self {
-        Cell { text: value.map_or_else(|| "–".into(), show), key: value, best: false }
-    }
-}
 
 /// A row's head, and its cells.
 struct Row {
@@ -42,7 +30,7 @@ fn table(heads: &[&str], columns: &[String], rows: &[Row]) -> Markup {
                                 @if index == 0 { th scope="row" { (head) } } @else { td { (head) } }
                             }
                             @for cell in &row.cells {
-                                td.number.best[cell.best] data-key=[cell.key] { (cell.text) }
+                                td.number.best[cell.best] data-key=[cell.value] { (cell.text) }
                             }
                         }
                     }
@@ -54,28 +42,10 @@ fn table(heads: &[&str], columns: &[String], rows: &[Row]) -> Markup {
 
 /// The means of each variant. What leads by more than noise is marked.
 pub(super) fn summary(comparison: &Comparison, verdict: &Verdict) -> Markup {
-    let leads = |measure: &Measure, variant: usize| {
-        let ranking = verdict.rankings.iter().find(|ranking| ranking.measure == measure.key);
-        ranking.is_some_and(|ranking| ranking.best == variant && !ranking.leads.is_empty() && ranking.has_winner())
-    };
-    let rows: Vec<Row> = comparison
-        .variants
-        .iter()
-        .enumerate()
-        .map(|(index, variant)| {
-            let measures = summarised().map(|measure| Cell {
-                best: leads(measure, index),
-                ..Cell::number(measure.mean(comparison, index), |value| measure.show(value))
-            });
-            let cost = [
-                Cell::number(Some(comparison.seconds_per_megapixel(index)), duration),
-                Cell::number(variant.peak_memory_bytes.map(|bytes| bytes as f64), |bytes| megabytes(bytes as u64)),
-            ];
-            Row { head: vec![variant.label.clone()], cells: measures.chain(cost).collect() }
-        })
-        .collect();
-    let columns: Vec<String> =
-        summarised().map(heading).chain(["Time a megapixel".to_owned(), "Memory".to_owned()]).collect();
+    let summary = summary::summary(comparison, verdict);
+    let labels = comparison.variants.iter().map(|variant| vec![variant.label.clone()]);
+    let rows: Vec<Row> = labels.zip(summary.rows).map(|(head, cells)| Row { head, cells }).collect();
+    let columns: Vec<String> = summary.columns.into_iter().map(|column| column.name).collect();
     html! {
         (table(&["Variant"], &columns, &rows))
         p.hint { "Means over all pictures. Marked: ahead of all others by more than noise. ↑ more is better, ↓ less, → as the original." }
@@ -89,7 +59,7 @@ pub(super) fn summary(comparison: &Comparison, verdict: &Verdict) -> Markup {
                     ", " (megabytes(variant.model_bytes))
                     @if let Some(precision) = &variant.precision { ", " (precision) }
                     ", " (variant.engine)
-                    ", opened in " (duration(variant.open_seconds))
+                    @if let Some(seconds) = variant.open_seconds { ", opened in " (duration(seconds)) }
                     @if !remarks.is_empty() {
                         @let remarks: Vec<String> = remarks.iter().map(ToString::to_string).collect();
                         ". Its pictures are " (list(&remarks)) "."
@@ -98,19 +68,6 @@ pub(super) fn summary(comparison: &Comparison, verdict: &Verdict) -> Markup {
             }
         }
     }
-}
-
-fn summarised() -> impl Iterator<Item = &'static Measure> {
-    MEASURES.iter().filter(|measure| measure.in_summary)
-}
-
-fn heading(measure: &Measure) -> String {
-    let arrow = match measure.better {
-        Better::Higher => "↑",
-        Better::Lower => "↓",
-        Better::Near(_) => "→",
-    };
-    format!("{} {arrow}", measure.name)
 }
 
 /// Every picture through every variant.
@@ -165,7 +122,7 @@ pub(super) fn agreement(comparison: &Comparison) -> Markup {
             let agreement = comparison.agreement(a, b);
             let psnr = agreement.psnr.map_or_else(|| "equal".into(), |psnr| format!("{psnr:.1} dB"));
             let cells = vec![
-                Cell { text: psnr, key: Some(agreement.psnr.unwrap_or(f64::MAX)), best: false },
+                Cell { text: psnr, value: Some(agreement.psnr.unwrap_or(f64::MAX)), best: false },
                 Cell::number(Some(f64::from(agreement.largest_step)), |step| format!("{step} of 255")),
                 Cell::number(Some(agreement.equal), |equal| format!("{:.2} %", equal * 100.0)),
             ];

@@ -101,11 +101,11 @@ fn csv_holds_every_number_once() {
 
 #[test]
 fn regions_are_where_the_pictures_part() {
-    let plain = |x: usize, y: usize| [(2 * x) as u8, (2 * y) as u8, 120];
-    let original = Original::new(images(120, 80, plain)).unwrap();
+    let plain = |x: usize, y: usize| [(x / 2) as u8, (y / 2) as u8, 120];
+    let original = Original::new(images(400, 300, plain)).unwrap();
     let spoilt =
-        |x: usize, y: usize| if (88..104).contains(&x) && (40..56).contains(&y) { [255, 0, 0] } else { plain(x, y) };
-    let decoded = [images(120, 80, plain), images(120, 80, spoilt)].map(|images| original.compare(&images).unwrap());
-    let (_, found) = regions(&original, &decoded, 16, 1);
-    assert_eq!(found, [Region { x: 88, y: 40, width: 16, height: 16 }]);
+        |x: usize, y: usize| if (240..336).contains(&x) && (120..216).contains(&y) { [255, 0, 0] } else { plain(x, y) };
+    let decoded = [images(400, 300, plain), images(400, 300, spoilt)].map(|images| original.compare(&images).unwrap());
+    let (reason, found) = regions(&original, &decoded);
+    assert_eq!((reason, found), (Reason::Disagreement, vec![Region { x: 240, y: 120, width: 96, height: 96 }]));
 }

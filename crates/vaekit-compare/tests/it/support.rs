@@ -1,9 +1,8 @@
 //! Comparisons made of numbers.
 
-use vaekit::{Domain, LatentSpace, Scaling};
+use vaekit::{Domain, KnownScaling, LatentSpace, Scaling};
 use vaekit_compare::{
-    Agreement, Colour, Comparison, Detail, KnownScaling, LatentStatistics, Moments, Picture, Reason, Score, Trip,
-    Variant, pairs,
+    Agreement, Colour, Comparison, Detail, LatentStatistics, Moments, Picture, Reason, Score, Trip, Variant, pairs,
 };
 
 pub(crate) fn variant(label: &str) -> Variant {
@@ -24,7 +23,7 @@ pub(crate) fn variant(label: &str) -> Variant {
             packed: false,
         },
         scaling_source: None,
-        open_seconds: 0.5,
+        open_seconds: Some(0.5),
         peak_memory_bytes: Some(1_600_000_000),
     }
 }

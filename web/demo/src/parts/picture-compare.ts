@@ -1,6 +1,6 @@
 import { el, icon } from '../dom';
 import { difference, draw } from '../picture';
-import { fit, type Viewport, within, zoomAt } from '../viewport';
+import { around, fit, type Size, type Viewport, within, zoomAt } from '../viewport';
 import { followPointers } from './pointers';
 
 /** A picture and what it is called. */
@@ -113,6 +113,12 @@ export class PictureCompare extends HTMLElement {
       pane.tag.textContent = shown?.label ?? '';
     }
     this.#refresh();
+  }
+
+  /** Brings a part of the picture close. */
+  zoomTo(part: Size & { x: number; y: number }): void {
+    const image = (this.#left ?? this.#right)?.image;
+    if (image) this.#move(around(part, image, this.#pane));
   }
 
   set #split(percent: number) {

@@ -1,60 +1,75 @@
-import { metrics, type VaeInfo } from 'vaekit';
+import { compare, type ComparedPicture, type Comparison, type Trip } from 'vaekit';
 
 import type { App, View } from '../app';
 import { announce, byId, el } from '../dom';
 import { rebuild } from '../focus';
-import { bytes, count, decibels, seconds, similarity, size } from '../format';
+import { bytes } from '../format';
+import { picture as pictureFile } from '../given';
 import type { Model } from '../models/model';
+import { showComparison, showRegions } from '../parts/comparison';
 import { Job, type Work } from '../parts/job';
 import { PictureCompare, type Shown } from '../parts/picture-compare';
-import { readPicture } from '../picture';
+import { type Picture, type PictureFile, readPicture } from '../picture';
 import { settings } from '../settings';
 
 const MOST = 3;
 
-/** PSNR nearer than this is no difference that anybody sees. */
-const NOTICEABLE = 0.3;
-
-/** What one VAE made of the picture. */
-interface Entry {
-  info: VaeInfo;
-  image: ImageData;
-  psnr: number;
-  ssim: number;
-  kl: number | undefined;
-  latents: string;
-  encode: number;
-  decode: number;
-  peakBytes: number;
-}
-
-/** One picture through two or three VAEs. */
+/** Pictures through two or three VAEs. */
 export class Compare implements View {
   readonly job: Job;
   readonly #choice = byId('compare-choice', HTMLFieldSetElement);
   readonly #button = byId('compare-run', HTMLButtonElement);
-  readonly #pictures = byId('compare-pictures', PictureCompare);
+  readonly #viewer = byId('compare-pictures', PictureCompare);
+  readonly #picture = byId('compare-picture', HTMLSelectElement);
   readonly #sides = [byId('compare-left', HTMLSelectElement), byId('compare-right', HTMLSelectElement)] as const;
-  #shown: Shown[] = [];
+  readonly #fewer = byId('compare-fewer', HTMLButtonElement);
+  /** Beside the one that all views work on. */
+  #others: PictureFile[] = [];
+  #compared: ComparedPicture[] = [];
+  #comparison: Comparison | undefined;
 
   constructor(readonly app: App) {
     this.job = new Job(byId('compare-job', HTMLElement), app.engineLane);
     app.library.models.watch((models) => this.#offer(models));
     this.#choice.addEventListener('change', () => this.#limit());
     this.#button.addEventListener('click', () => void this.#run());
-    for (const side of this.#sides) side.addEventListener('change', () => this.#show());
+    for (const select of [this.#picture, ...this.#sides]) select.addEventListener('change', () => this.#show());
+    const picker = byId('compare-pick', HTMLInputElement);
+    byId('compare-add', HTMLButtonElement).addEventListener('click', () => picker.click());
+    picker.addEventListener('change', () => {
+      const files = [...(picker.files ?? [])].map(pictureFile);
+      picker.value = '';
+      void this.add(files);
+    });
+    this.#fewer.addEventListener('click', () => {
+      this.#others = [];
+      void this.#preview();
+      byId('compare-add', HTMLButtonElement).focus();
+    });
     app.picture.watch(() => {
       this.job.cancel();
-      this.#showResults([], []);
+      this.#others = [];
+      this.#forget();
     });
   }
 
   enter(): void {
-    if (this.#shown.length === 0) void this.#preview();
+    if (this.#compared.length === 0) void this.#preview();
   }
 
   given(): void {
     void this.#preview();
+  }
+
+  /** More pictures to be compared on. */
+  async add(files: PictureFile[]): Promise<void> {
+    if (files.length === 0) return;
+    this.#others.push(...files);
+    await this.#preview();
+  }
+
+  get #files(): PictureFile[] {
+    return [this.app.picture.value, ...this.#others];
   }
 
   get #chosen(): Model[] {
@@ -88,95 +103,104 @@ export class Compare implements View {
     );
   }
 
+  /** The pictures as they are. One that cannot be read does not stay. */
   async #preview(): Promise<void> {
+    this.#forget();
     await this.job.run(async ({ signal }) => {
-      const { image } = await readPicture(this.app.picture.value, settings.value.longestSide);
-      signal.throwIfAborted();
-      this.#showResults([{ label: 'Original', image }], []);
+      this.#begin(await this.#read(signal));
     });
+  }
+
+  async #read(signal: AbortSignal): Promise<Picture[]> {
+    const pictures: Picture[] = [];
+    for (const file of this.#files) {
+      try {
+        pictures.push(await readPicture(file, settings.value.longestSide));
+      } catch (error) {
+        this.#others = this.#others.filter((other) => other !== file);
+        throw error;
+      }
+      signal.throwIfAborted();
+    }
+    return pictures;
   }
 
   async #run(): Promise<void> {
     const models = this.#chosen;
-    const compared = await this.job.run(async (work) => {
-      const { image } = await readPicture(this.app.picture.value, settings.value.longestSide);
-      const original = { label: 'Original', image };
-      const entries: Entry[] = [];
+    const comparison = await this.job.run(async (work) => {
+      this.#forget();
+      this.#begin(await this.#read(work.signal));
       for (const model of models) {
-        entries.push(await this.#measure(model, image, work));
-        this.#showResults([original, ...entries.map(({ info, image }) => ({ label: info.name, image }))], entries);
+        for (const picture of this.#compared) {
+          picture.trips.push(await this.#send(picture, model, work));
+          this.#refresh();
+        }
       }
-      return entries;
+      return compare(this.#compared, work);
     });
-    if (compared) announce(verdict(compared));
+    if (!comparison) return;
+    this.#comparison = comparison;
+    this.#refresh();
+    showComparison(comparison);
+    announce(comparison.verdict.headline);
   }
 
-  async #measure(model: Model, picture: ImageData, { signal, onProgress }: Work): Promise<Entry> {
-    const work: Work = { signal, onProgress: (p) => onProgress({ ...p, stage: `${model.name}: ${p.stage}` }) };
+  async #send({ name, original }: ComparedPicture, model: Model, { signal, onProgress }: Work): Promise<Trip> {
+    const work: Work = { signal, onProgress: (p) => onProgress({ ...p, stage: `${model.name}, ${name}: ${p.stage}` }) };
     const vae = await this.app.engine.vae(model, work);
-    const encoded = await vae.encode(picture, work);
+    const encoded = await vae.encode(original, work);
     const decoded = await vae.decode(encoded.latents, { ...work, cropTo: encoded.imageSize });
-    const { image } = decoded;
     this.app.engine.refresh();
-    const likeness = await metrics(picture, image);
     signal.throwIfAborted();
-    const [, channels, height, width] = encoded.latents.shape;
-    return {
-      info: vae.info,
-      image,
-      ...likeness,
-      kl: encoded.posterior?.kl,
-      latents: `${size(width, height)} × ${channels}`,
-      encode: total(encoded.seconds),
-      decode: total(decoded.seconds),
-      peakBytes: Math.max(encoded.peakBytes, decoded.peakBytes),
-    };
+    return { vae: vae.info, encoded, decoded };
   }
 
-  #showResults(shown: Shown[], entries: Entry[]): void {
-    this.#shown = shown;
+  #forget(): void {
+    this.#compared = [];
+    this.#comparison = undefined;
+    byId('compare-results', HTMLElement).hidden = true;
+    this.#refresh();
+  }
+
+  #begin(pictures: Picture[]): void {
+    this.#compared = pictures.map(({ name, image }) => ({ name, original: image, trips: [] }));
+    this.#picture.replaceChildren(...pictures.map(({ name }, index) => el('option', { value: index }, name)));
+    byId('compare-picture-row', HTMLElement).hidden = pictures.length < 2;
+    this.#refresh();
+  }
+
+  /** Offers what is there by now, the last two VAEs if somebody has not chosen otherwise. */
+  #refresh(): void {
+    const names = this.#files.map(({ name }) => name);
+    byId('compare-sources', HTMLElement).textContent = names.length === 1 ? names[0]! : `${names.length} pictures: ${names.join(', ')}`;
+    this.#fewer.hidden = names.length === 1;
+    const trips = this.#compared[0]?.trips ?? [];
+    const labels = this.#comparison?.labels ?? trips.map(({ vae }) => vae.name);
+    const options = ['Original', ...labels];
     const [left, right] = this.#sides;
-    const options = (): HTMLOptionElement[] => shown.map(({ label }, index) => el('option', { value: index }, label));
-    for (const side of this.#sides) {
-      side.replaceChildren(...options());
-      side.disabled = shown.length < 2;
+    if (left.length !== options.length || this.#comparison) {
+      for (const side of this.#sides) {
+        const chosen = side.value;
+        side.replaceChildren(...options.map((label, index) => el('option', { value: index }, label)));
+        side.disabled = options.length < 2;
+        if (this.#comparison) side.value = chosen;
+      }
+      if (!this.#comparison) {
+        left.value = options.length > 2 ? '1' : '0';
+        right.value = String(options.length - 1);
+      }
     }
-    left.value = shown.length > 2 ? '1' : '0';
-    right.value = String(shown.length - 1);
     this.#show();
-    byId('compare-results', HTMLElement).hidden = entries.length === 0;
-    byId('compare-rows', HTMLElement).replaceChildren(...entries.map(row));
-    byId('compare-verdict', HTMLElement).textContent = entries.length > 1 ? verdict(entries) : '';
   }
 
   #show(): void {
-    const [left, right] = this.#sides.map((side) => this.#shown[Number(side.value)]);
-    this.#pictures.show(left, left === right ? undefined : right);
+    const index = Math.max(0, this.#picture.selectedIndex);
+    const picture = this.#compared[index];
+    const [left, right] = this.#sides.map((side): Shown | undefined => {
+      const image = side.value === '0' ? picture?.original : picture?.trips[Number(side.value) - 1]?.decoded.image;
+      return image && { label: side.selectedOptions[0]!.text, image };
+    });
+    this.#viewer.show(left, left?.image === right?.image ? undefined : right);
+    showRegions(this.#comparison?.pictures[index], (region) => this.#viewer.zoomTo(region));
   }
-}
-
-const total = (stages: Record<string, number>): number => Object.values(stages).reduce((sum, s) => sum + s, 0);
-
-function row({ info, psnr, ssim, kl, latents, encode, decode, peakBytes }: Entry): HTMLElement {
-  const cells = [
-    decibels(psnr),
-    similarity(ssim),
-    kl === undefined ? 'none' : count(Math.round(kl)),
-    latents,
-    seconds(encode),
-    seconds(decode),
-    bytes(peakBytes),
-  ];
-  return el('tr', {}, el('th', { scope: 'row' }, info.name), ...cells.map((cell) => el('td', { class: 'n' }, cell)));
-}
-
-/** One sentence that follows from the numbers; no winner where nobody would see one. */
-function verdict(entries: Entry[]): string {
-  const [best, second] = [...entries].sort((a, b) => b.psnr - a.psnr) as [Entry, Entry];
-  const gap = best.psnr - second.psnr;
-  if (gap < NOTICEABLE) {
-    return `${best.info.name} and ${second.info.name} are ${gap.toFixed(2)} dB apart: on this picture, neither is better. Look at the details that matter to you.`;
-  }
-  const likeness = best.ssim >= second.ssim ? 'and its structure is at least as alike' : `although ${second.info.name} is more alike in structure`;
-  return `On this picture ${best.info.name} comes ${gap.toFixed(1)} dB closer than ${second.info.name}, ${likeness}. One picture is one picture: try others.`;
 }

@@ -24,6 +24,6 @@ const isOutOfMemory = (error: unknown): boolean =>
   (error instanceof RangeError && !/call stack/.test(error.message));
 
 function lacking(call: Call | undefined): string {
-  if (call === 'encode' || call === 'decode' || call === 'metrics') return 'there was not enough memory; use a smaller picture';
+  if (call === 'encode' || call === 'decode' || call === 'metrics' || call === 'compare') return 'there was not enough memory; use a smaller picture';
   return call === 'load' ? 'there was not enough memory for the VAE' : 'there was not enough memory';
 }

@@ -31,6 +31,21 @@ declare module 'glue:*' {
     provenance: string,
   ): Uint8Array<ArrayBuffer>;
   export function readLatents(name: string, bytes: Uint8Array): { latents: WasmLatents; provenance?: string };
+  /** In the variant of tract. */
+  export class Comparison {
+    constructor(entrants: string);
+    picture(name: string, rgba: Uint8Array, width: number, height: number): void;
+    trip(
+      rgba: Uint8Array,
+      data: Float32Array,
+      shape: Uint32Array,
+      domain: string,
+      kl: number | undefined,
+      encodeSeconds: number,
+      decodeSeconds: number,
+    ): void;
+    finish(): { findings: string; json: string; csv: string; html: string };
+  }
   export function metrics(
     a: Uint8Array,
     b: Uint8Array,

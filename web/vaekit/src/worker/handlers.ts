@@ -57,9 +57,8 @@ export const handlers: Handlers = {
     const { data, width, height } = await pixels(image);
     watch.lap('read');
     const options = JSON.stringify({ crop, sample, seed, latents, tiles });
-    const rgba = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     return run(job, watch, tiles, async (vae) => {
-      const { stages, ...encoded } = await vae.encode(rgba, width, height, options, job.observe('encoding'));
+      const { stages, ...encoded } = await vae.encode(bytesOf({ data }), width, height, options, job.observe('encoding'));
       watch.lap('encode', stages);
       return encoded;
     });
@@ -105,10 +104,27 @@ export const handlers: Handlers = {
     return { latents, ...(provenance && { provenance: JSON.parse(provenance) as object }) };
   },
 
+  async compare({ entrants, pictures }, job) {
+    job.report('starting', 0, 0);
+    const { Comparison } = await instantiate(single('tract', undefined));
+    const comparison = new Comparison(JSON.stringify(entrants));
+    for (const [index, { name, original, trips }] of pictures.entries()) {
+      job.report(`measuring ${name}`, index, pictures.length);
+      comparison.picture(name, bytesOf(original), original.width, original.height);
+      for (const { image, mean, kl, encodeSeconds, decodeSeconds } of trips) {
+        const { data, shape, domain } = mean;
+        comparison.trip(bytesOf(image), data, Uint32Array.from(shape), domain, kl, encodeSeconds, decodeSeconds);
+      }
+    }
+    job.report('writing the report', 0, 0);
+    const { findings, json, csv, html } = comparison.finish();
+    const blob = (text: string, type: string): Blob => new Blob([text], { type });
+    const report = { html: blob(html, 'text/html'), json: blob(json, 'application/json'), csv: blob(csv, 'text/csv') };
+    return { ...(JSON.parse(findings) as Omit<Reply<'compare'>, 'report'>), report };
+  },
+
   async metrics({ a, b }) {
-    const glue = await utilities();
-    const [first, second] = [a, b].map(({ data }) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-    return glue.metrics(first as Uint8Array, second as Uint8Array, a.width, a.height);
+    return (await utilities()).metrics(bytesOf(a), bytesOf(b), a.width, a.height);
   },
 
   async report() {
@@ -207,6 +223,8 @@ const instead = (next: Choice, choice: Choice, error: unknown): string =>
 function decodeArray(vae: WasmVae, { data, shape, domain }: Latents, options: string, observe: ReturnType<Job['observe']>) {
   return vae.decode(data, Uint32Array.from(shape), domain, options, observe);
 }
+
+const bytesOf = ({ data }: Pick<ImageData, 'data'>): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
 const nameOf = (file: Blob): string => (file instanceof File ? file.name : 'the file');
 
