@@ -2,7 +2,7 @@
 
 use vaekit::Images;
 use vaekit_compare::html::{Encoded, render};
-use vaekit_compare::{Colours, Comparison, MEASURES, Original, Region, Shown, csv, regions, verdict, views};
+use vaekit_compare::{Colours, Comparison, MEASURES, Original, Reason, Region, Shown, csv, regions, verdict, views};
 
 use crate::support::{comparison, known, trip};
 
