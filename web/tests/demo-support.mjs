@@ -60,8 +60,8 @@ export async function serveHub(files) {
 /** Nobody listens there: no test may reach the real hub. */
 const NO_HUB = 'http://127.0.0.1:9';
 
-/** A fresh profile on `url`; `done` fails if the page said an error meanwhile. */
-export async function visit(browser, url, { hub = NO_HUB, settings = {}, serviceWorker = true, reloads = true, ...options } = {}) {
+/** A fresh profile on `url`; `done` fails if the page said an error meanwhile that does not begin with `forgives`. */
+export async function visit(browser, url, { hub = NO_HUB, settings = {}, serviceWorker = true, reloads = true, forgives, ...options } = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
   context.setDefaultTimeout(30_000);
   await context.addInitScript(
@@ -81,10 +81,10 @@ export async function visit(browser, url, { hub = NO_HUB, settings = {}, service
   await tab.waitForSelector('#roundtrip-source:not(:empty)', { state: 'attached' });
   return {
     tab,
-    errors,
     async done() {
       await context.close();
-      if (errors.length > 0) throw new Error(`the page said: ${errors.join('\n')}`);
+      const unforgiven = errors.filter((text) => forgives === undefined || !text.startsWith(forgives));
+      if (unforgiven.length > 0) throw new Error(`the page said: ${unforgiven.join('\n')}`);
     },
   };
 }

@@ -30,12 +30,18 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// A command as one would type it, without its environment.
+pub(crate) fn line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
 /// Runs a command to its end.
 ///
 /// # Errors
 /// If it cannot be started or does not succeed.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let line = format!("{command:?}");
+    let line = line(command);
     let status = command.status().with_context(|| format!("cannot start {line}"))?;
     ensure!(status.success(), "{line} failed: {status}");
     Ok(())

@@ -12,7 +12,6 @@ use wasm_bindgen::prelude::*;
 
 use crate::error::{Error, Kind, OfKind};
 use crate::js::{self, object};
-use crate::vae::images;
 
 /// A comparison that is being made: for each picture its original, then what came out of each VAE.
 #[wasm_bindgen]
@@ -64,6 +63,12 @@ struct Places<'a> {
     regions: &'a [Region],
 }
 
+impl<'a> From<&'a Picture> for Places<'a> {
+    fn from(Picture { name, regions_for, regions, .. }: &'a Picture) -> Self {
+        Places { name, regions_for: *regions_for, regions }
+    }
+}
+
 /// As `vaekit compare` writes it.
 #[derive(Serialize)]
 struct Report<'a> {
@@ -90,7 +95,7 @@ impl Comparison {
     /// The next picture, in RGBA bytes.
     pub fn picture(&mut self, name: String, rgba: Vec<u8>, width: usize, height: usize) -> Result<(), JsValue> {
         self.close()?;
-        let original = Original::new(images(&rgba, width, height)?).of_kind(Kind::BadInput)?;
+        let original = Original::new(js::to_images(&rgba, width, height)?).of_kind(Kind::BadInput)?;
         self.current = Some(Current { name, original, decoded: Vec::new(), passages: Vec::new() });
         Ok(())
     }
@@ -121,7 +126,7 @@ impl Comparison {
             let message = format!("{}: what came back has not the {width} by {height} pixels of it", current.name);
             return Err(Error::new(Kind::BadInput, message).into());
         }
-        let decoded = current.original.compare(&images(&rgba, width, height)?).of_kind(Kind::BadInput)?;
+        let decoded = current.original.compare(&js::to_images(&rgba, width, height)?).of_kind(Kind::BadInput)?;
         current.decoded.push(decoded);
         current.passages.push(Passage { latents, encode_seconds, decode_seconds });
         Ok(())
@@ -135,15 +140,11 @@ impl Comparison {
             return Err(out_of_turn("there are no pictures").into());
         }
         let verdict = vaekit_compare::verdict(comparison, &scaling::known());
-        let places = |picture: &'_ _| {
-            let Picture { name, regions_for, regions, .. } = picture;
-            Places { name, regions_for: *regions_for, regions }
-        };
         let findings = Findings {
             labels: comparison.variants.iter().map(|variant| variant.label.as_str()).collect(),
             verdict: &verdict,
             summary: vaekit_compare::summary(comparison, &verdict),
-            pictures: comparison.pictures.iter().map(places).collect(),
+            pictures: comparison.pictures.iter().map(Places::from).collect(),
         };
         let json = |of: Result<String, serde_json::Error>| of.of_kind(Kind::Other);
         Ok(object([
@@ -165,8 +166,9 @@ impl Comparison {
         }
         let picture = Picture::new(name.clone(), name, &original, &decoded, passages);
         if let Some(shown) = Shown::after(self.views.iter().map(Views::bytes).sum()) {
-            let encode = |images: &Images, _| png(images);
-            self.views.push(vaekit_compare::views(&original, &decoded, &picture.regions, shown, encode)?);
+            let views =
+                vaekit_compare::views(&original, &decoded, &picture.regions, shown, |images, _| encode(images))?;
+            self.views.push(views);
         }
         self.of.pictures.push(picture);
         Ok(())
@@ -198,18 +200,19 @@ fn out_of_turn(message: &str) -> Error {
     Error::new(Kind::BadInput, message)
 }
 
-/// The canvas that a page's pictures come from has made sRGB of them.
-fn png(images: &Images) -> Result<Encoded, Error> {
+fn encode(images: &Images) -> Result<Encoded, Error> {
+    Ok(Encoded { mime: "image/png", bytes: png(images).of_kind(Kind::Other)? })
+}
+
+/// Without a colour profile: the canvas that a page's pictures come from has made sRGB of them.
+fn png(images: &Images) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     let (height, width) = images.size();
     let mut bytes = Vec::new();
-    let write = || -> Result<(), Box<dyn std::error::Error>> {
-        let mut encoder = png::Encoder::new(&mut bytes, u32::try_from(width)?, u32::try_from(height)?);
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.set_compression(png::Compression::Fast);
-        let mut writer = encoder.write_header()?;
-        writer.write_image_data(&images.to_rgb::<u8>(0)?)?;
-        Ok(writer.finish()?)
-    };
-    write().of_kind(Kind::Other)?;
-    Ok(Encoded { mime: "image/png", bytes })
+    let mut encoder = png::Encoder::new(&mut bytes, u32::try_from(width)?, u32::try_from(height)?);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_compression(png::Compression::Fast);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&images.to_rgb::<u8>(0)?)?;
+    writer.finish()?;
+    Ok(bytes)
 }

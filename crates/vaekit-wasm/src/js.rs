@@ -3,10 +3,10 @@
 use js_sys::{Array, Float32Array, Object, Reflect};
 use ndarray::Array4;
 use serde::de::DeserializeOwned;
-use vaekit::{Domain, Latents};
+use vaekit::{Domain, Images, Latents};
 use wasm_bindgen::prelude::*;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, OfKind};
 
 /// An object of these entries but those that are undefined.
 pub(crate) fn object<'a>(entries: impl IntoIterator<Item = (&'a str, JsValue)>) -> JsValue {
@@ -56,4 +56,10 @@ pub(crate) fn to_latents(data: Vec<f32>, shape: &[usize], domain: Domain) -> Res
             Err(Error::new(Kind::BadInput, format!("{found} values are no latents [N, C, h, w] of shape {shape:?}")))
         }
     }
+}
+
+/// RGBA bytes to an image in [-1, 1]; alpha is passed over.
+pub(crate) fn to_images(rgba: &[u8], width: usize, height: usize) -> Result<Images, Error> {
+    let rgb: Vec<u8> = rgba.as_chunks().0.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect();
+    Images::from_rgb(width, height, &rgb).of_kind(Kind::BadInput)
 }

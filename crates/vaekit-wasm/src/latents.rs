@@ -6,7 +6,6 @@ use wasm_bindgen::prelude::*;
 
 use crate::error::{Error, Kind, OfKind};
 use crate::js::{self, object};
-use crate::vae::images;
 
 /// The bytes of a file of latents in a format named by its extension. `provenance` is JSON, or empty.
 #[wasm_bindgen(js_name = saveLatents)]
@@ -39,7 +38,7 @@ pub fn read_latents(name: &str, bytes: &[u8]) -> Result<JsValue, JsValue> {
 /// `{ psnr, ssim }` of two pictures of one size in RGBA bytes; SSIM is NaN for a side below 11 pixels.
 #[wasm_bindgen]
 pub fn metrics(a: &[u8], b: &[u8], width: usize, height: usize) -> Result<JsValue, JsValue> {
-    let (a, b) = (images(a, width, height)?, images(b, width, height)?);
+    let (a, b) = (js::to_images(a, width, height)?, js::to_images(b, width, height)?);
     let ssim = ssim(a.image(0), b.image(0)).unwrap_or(f64::NAN);
     Ok(object([("psnr", psnr(a.image(0), b.image(0)).into()), ("ssim", ssim.into())]))
 }

@@ -5,25 +5,34 @@
 //! JSON, arrays of numbers as typed arrays, files as `Blob`s that are read in slices.
 //!
 //! The crate is empty but on `wasm32-unknown-unknown`. `cargo xtask web build` builds it once for each set of
-//! instructions; with the feature `tract` or `webgpu` instead of `cpu` it runs models on that.
+//! instructions; with the feature `tract` or `webgpu` instead of `cpu` it runs models on that, with `compare` alone none.
 
 #![cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+#![cfg_attr(not(feature = "vae"), expect(dead_code, reason = "comparing needs but a few of the errors and values"))]
 
+#[cfg(feature = "vae")]
 mod blob;
 #[cfg(feature = "compare")]
 pub mod compare;
+#[cfg(feature = "vae")]
 pub mod convert;
+#[cfg(feature = "vae")]
 pub mod devices;
+#[cfg(feature = "vae")]
 mod engine;
 mod error;
+#[cfg(feature = "vae")]
 mod files;
 mod js;
 #[cfg(feature = "webgpu")]
 pub mod kernels;
+#[cfg(feature = "vae")]
 pub mod latents;
+#[cfg(feature = "vae")]
 mod observer;
 #[cfg(target_feature = "atomics")]
 pub mod threads;
+#[cfg(feature = "vae")]
 pub mod vae;
 
 use wasm_bindgen::prelude::*;
@@ -35,6 +44,7 @@ pub fn start() {
 }
 
 /// Bytes that the module's memory has; it never shrinks, so that this is also the most it had.
+#[cfg(feature = "vae")]
 #[wasm_bindgen(js_name = memoryBytes)]
 pub fn memory_bytes() -> f64 {
     engine::memory_bytes() as f64

@@ -4,7 +4,7 @@ use js_sys::{Float32Array, Function, Map, Uint8Array};
 use ndarray::Axis;
 use serde::{Deserialize, Serialize};
 use vaekit::cost::cost;
-use vaekit::{Domain, Half, Images, LOGVAR_RANGE, Latents, Posterior, Scaling, TileSize, Tiling};
+use vaekit::{Domain, Half, LOGVAR_RANGE, Latents, Posterior, Scaling, TileSize, Tiling};
 use vaekit_latents::{ImageSize, Provenance, ReadOptions, VaeId};
 use vaekit_onnx::{ModelFolder, Precision};
 use wasm_bindgen::prelude::*;
@@ -139,7 +139,7 @@ impl Vae {
     ) -> Result<JsValue, JsValue> {
         let options = js::options::<EncodeOptions>(&options)?;
         let multiple = self.vae.config().latents.image_multiple();
-        let mut images = images(&rgba, width, height)?;
+        let mut images = js::to_images(&rgba, width, height)?;
         drop(rgba);
         if options.crop {
             images = images.center_cropped(multiple).ok_or_else(|| {
@@ -368,12 +368,6 @@ fn describe(folder: &ModelFolder, name: String) -> Info {
         },
         name,
     }
-}
-
-/// RGBA bytes to an image in [-1, 1]; alpha is passed over.
-pub(crate) fn images(rgba: &[u8], width: usize, height: usize) -> Result<Images, Error> {
-    let rgb: Vec<u8> = rgba.as_chunks().0.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect();
-    Images::from_rgb(width, height, &rgb).of_kind(Kind::BadInput)
 }
 
 /// The mean, or the draw that `vaekit encode --sample --seed` makes of one picture.

@@ -4,10 +4,9 @@ import { join } from 'node:path';
 
 import type { Plugin } from 'vite';
 
-/** Larger files are cached when they are first used: which wasm module a browser takes is not known here. */
-const MODULES = /\.wasm$/;
+import { isEngineModule } from '../src/engine-modules.ts';
 
-/** Fills the service worker's list of files with what the build has made, and its version with a digest of them. */
+/** Fills the service worker's list of files with what the build has made but engines, which are cached when first used, and its version with a digest of them. */
 export function precache(publicFolder: string): Plugin {
   return {
     name: 'vaekit-precache',
@@ -20,7 +19,7 @@ export function precache(publicFolder: string): Plugin {
         for (const [name, output] of Object.entries(bundle)) {
           if (name === 'sw.js' || name.endsWith('.map')) continue;
           hash.update(name).update(output.type === 'chunk' ? output.code : output.source);
-          if (name !== 'index.html' && !MODULES.test(name)) files.add(name);
+          if (name !== 'index.html' && !isEngineModule(name)) files.add(name);
         }
         for (const name of readdirSync(publicFolder)) {
           hash.update(name).update(readFileSync(join(publicFolder, name)));

@@ -1,4 +1,5 @@
 import { byId } from './dom';
+import { isEngineModule } from './engine-modules';
 
 const RELOADED = 'vaekit-reloaded';
 
@@ -34,12 +35,12 @@ export async function workOffline(warmUp: () => Promise<void>): Promise<void> {
   }
 }
 
-/** Until a wasm module lies in the service worker's cache, where it comes a little after it was handed out. */
+/** Until an engine's module lies in the service worker's cache, where it comes a little after it was handed out. */
 async function kept(scope: string): Promise<void> {
   for (let tries = 0; tries < 20; tries++) {
     const ours = (await caches.keys()).filter((name) => name.startsWith(`vaekit ${scope} `));
     const requests = await Promise.all(ours.map(async (name) => (await caches.open(name)).keys()));
-    if (requests.flat().some(({ url }) => url.endsWith('.wasm'))) return;
+    if (requests.flat().some(({ url }) => isEngineModule(url))) return;
     await new Promise((resolve) => setTimeout(resolve, 250));
   }
   throw new Error('this browser has no room for the modules');

@@ -32,7 +32,7 @@ struct Variant {
     crate_features: &'static str,
 }
 
-const VARIANTS: [Variant; 6] = [
+const VARIANTS: [Variant; 7] = [
     Variant { name: "simd128", features: &["+simd128"], crate_features: "cpu" },
     Variant { name: "relaxed", features: &["+simd128", "+relaxed-simd"], crate_features: "cpu" },
     Variant { name: "simd128-threads", features: &["+simd128", "+atomics", "+bulk-memory"], crate_features: "cpu" },
@@ -42,7 +42,8 @@ const VARIANTS: [Variant; 6] = [
         crate_features: "cpu",
     },
     // A fallback for graphs of others, and what else is large and seldom asked for: one variant is enough.
-    Variant { name: "tract", features: &["+simd128"], crate_features: "tract,fp16,compare" },
+    Variant { name: "tract", features: &["+simd128"], crate_features: "tract,fp16" },
+    Variant { name: "compare", features: &["+simd128"], crate_features: "compare" },
     Variant { name: "webgpu", features: &["+simd128"], crate_features: "webgpu" },
 ];
 
@@ -107,7 +108,7 @@ impl Variant {
         cargo.args(["--quiet", "--package", "vaekit-wasm", "--profile", "wasm", "--no-default-features"]);
         cargo.args(["--features", self.crate_features, "--message-format", "json-render-diagnostics"]);
         let output = cargo.stderr(std::process::Stdio::inherit()).output().context("cannot start cargo")?;
-        ensure!(output.status.success(), "{cargo:?} failed: {}", output.status);
+        ensure!(output.status.success(), "{} failed: {}", sh::line(&cargo), output.status);
         artifact(&output.stdout).context("cargo built no module")
     }
 }

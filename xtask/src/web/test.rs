@@ -58,7 +58,7 @@ fn lints(toolchain: Toolchain) -> Result<()> {
     if toolchain == Toolchain::Debian {
         return Ok(());
     }
-    ["cpu,compare", "webgpu"].into_iter().try_for_each(|features| {
+    ["cpu", "webgpu", "compare"].into_iter().try_for_each(|features| {
         let mut clippy = toolchain.cargo("clippy", BROWSER, &["+simd128"]);
         clippy.args(["--quiet", "--package", "vaekit-wasm", "--no-default-features", "--features", features]);
         sh::run(clippy.args(["--", "--deny", "warnings"]))

@@ -77,9 +77,13 @@ export function single(engine: 'tract' | 'webgpu', asked: number | undefined): C
 
 const started = new Map<string, Promise<Glue>>();
 
-/** The module of a choice, loaded once. An isolated page has one for all it does on the CPU, whatever the number of threads. */
+/** The module of a choice. An isolated page has one for all it does on the CPU, whatever the number of threads. */
 export function instantiate({ engine, simd, threads }: Choice): Promise<Glue> {
-  const name = engine !== 'cpu' ? engine : self.crossOriginIsolated ? `${simd}-threads` : simd;
+  return module(engine !== 'cpu' ? engine : self.crossOriginIsolated ? `${simd}-threads` : simd, threads);
+}
+
+/** A module by its name, loaded once. */
+export function module(name: string, threads = 1): Promise<Glue> {
   const key = `${name} ${threads}`;
   const known = started.get(key);
   if (known) return known;

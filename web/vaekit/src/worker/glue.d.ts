@@ -31,7 +31,7 @@ declare module 'glue:*' {
     provenance: string,
   ): Uint8Array<ArrayBuffer>;
   export function readLatents(name: string, bytes: Uint8Array): { latents: WasmLatents; provenance?: string };
-  /** In the variant of tract. */
+  /** In a variant of its own, which has nothing else. */
   export class Comparison {
     constructor(entrants: string);
     picture(name: string, rgba: Uint8Array, width: number, height: number): void;

@@ -2,7 +2,7 @@
 import { VaekitError } from '../errors.js';
 import type { Calls, DecodeRequest, Entry, LoadRequest, Reply, Request, RunReply, SentSource } from '../messages.js';
 import type { EngineInfo, Half, Latents, VaeInfo } from '../types.js';
-import { choose, type Choice, cpu, describe, type Found, instantiate, NAMES, type Plan, single } from './engine.js';
+import { choose, type Choice, cpu, describe, type Found, instantiate, module, NAMES, type Plan, single } from './engine.js';
 import { fetchSource } from './fetch.js';
 import { drawsBitmaps } from './gpu.js';
 import type { Job } from './job.js';
@@ -87,8 +87,8 @@ export const handlers: Handlers = {
 
   async convert({ source, options }, job) {
     // fp16 has to run the network, and does so in the module of what is seldom asked for.
-    const module = options.precision === 'fp16' ? instantiate(single('tract', undefined)) : utilities();
-    const [given, glue] = await Promise.all([files(source, undefined, job), module]);
+    const loading = options.precision === 'fp16' ? instantiate(single('tract', undefined)) : utilities();
+    const [given, glue] = await Promise.all([files(source, undefined, job), loading]);
     const entries = glue.convert(given, JSON.stringify(options), job.report);
     return entries.map(([path, content, crc32]): Entry => [path, new Blob([content]), crc32]);
   },
@@ -106,7 +106,7 @@ export const handlers: Handlers = {
 
   async compare({ entrants, pictures }, job) {
     job.report('starting', 0, 0);
-    const { Comparison } = await instantiate(single('tract', undefined));
+    const { Comparison } = await module('compare');
     const comparison = new Comparison(JSON.stringify(entrants));
     for (const [index, { name, original, trips }] of pictures.entries()) {
       job.report(`measuring ${name}`, index, pictures.length);

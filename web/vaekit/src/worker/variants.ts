@@ -1,3 +1,4 @@
+import * as compare from 'glue:compare';
 import * as relaxed from 'glue:relaxed';
 import * as relaxedThreads from 'glue:relaxed-threads';
 import * as simd128 from 'glue:simd128';
@@ -22,6 +23,7 @@ const variants: Record<string, Variant> = {
   'simd128-threads': { glue: simd128Threads, url: new URL('./vaekit-simd128-threads.wasm', import.meta.url) },
   'relaxed-threads': { glue: relaxedThreads, url: new URL('./vaekit-relaxed-threads.wasm', import.meta.url) },
   tract: { glue: tract, url: new URL('./vaekit-tract.wasm', import.meta.url) },
+  compare: { glue: compare, url: new URL('./vaekit-compare.wasm', import.meta.url) },
   webgpu: { glue: webgpu, url: new URL('./vaekit-webgpu.wasm', import.meta.url) },
 };
 
