@@ -317,6 +317,7 @@ describe('in chromium alone', () => {
     assert.match(await tab.locator('#compare-verdict').innerText(), /starter/);
     assert.notEqual(await tab.locator('#compare-rows tr').first().locator('.best').count(), 0);
     await tab.selectOption('#compare-picture', '3');
+    await tab.waitForFunction(() => /Ready to work offline/.test(document.querySelector('#offline').textContent));
     await shoot(tab, 'several', { fullPage: true });
     assert.deepEqual((await audit(tab)).violations, []);
     const [download] = await Promise.all([tab.waitForEvent('download'), tab.click('#compare-html')]);

@@ -117,6 +117,8 @@ void workOffline(async () => {
   await devices();
   const { signal } = new AbortController();
   await app.engineLane.run(async () => {
-    if (!app.engine.info.value) await app.engine.vae(app.library.chosen.value, { signal, onProgress: () => {} });
+    if (app.engine.info.value) return;
+    // A VAE that does not open brings its engine all the same.
+    await app.engine.vae(app.library.chosen.value, { signal, onProgress: () => {} }).catch(() => undefined);
   }, signal);
 });
