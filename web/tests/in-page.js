@@ -32,6 +32,12 @@ async function failure(promise) {
   throw new Error('it was not rejected');
 }
 
+/** Tells the worker, which waits for it, to destroy its GPU's device. */
+async function loseTheDevice() {
+  new BroadcastChannel('device').postMessage('lose it');
+  await new Promise((resolve) => setTimeout(resolve, 500));
+}
+
 const file = async (url) => new File([await (await fetch(url)).blob()], url.split('/').at(-1));
 
 async function sha256(blob) {

@@ -62,49 +62,71 @@ describe('WebGPU', () => {
     await page.close();
   });
 
-  test('to a bitmap and to a canvas it gives the same picture', async () => {
-    const { page } = await open(browser, server.url);
-    const found = await page.evaluate(async () => {
-      const vae = await vaekit.Vae.load('/native/starter', { engine: 'webgpu', halves: ['decoder'] });
-      const latents = { ...(await npy('/native/piece-latents.npy')), domain: 'raw' };
-      const cropTo = { width: 61, height: 50 };
-      const { image } = await vae.decode(latents, { cropTo });
-      const bitmap = await vae.decode(latents, { cropTo, output: 'ImageBitmap' });
-      const canvas = document.body.appendChild(document.createElement('canvas'));
-      await vae.decode(latents, { cropTo, canvas });
-      const taken = document.createElement('canvas');
-      taken.getContext('2d');
-      return {
-        bitmap: largest(pixelsOf(bitmap.image), image.data),
-        canvas: largest(pixelsOf(canvas), image.data),
-        size: [canvas.width, canvas.height],
-        taken: await failure((async () => vae.decode(latents, { canvas: taken }))()),
-      };
+  describe('one VAE on it', () => {
+    let page;
+    before(async () => {
+      ({ page } = await open(browser, server.url));
+      await page.evaluate(async () => {
+        globalThis.vae = await vaekit.Vae.load('/native/starter', { engine: 'webgpu', halves: ['decoder'] });
+      });
     });
-    // Chromium without a GPU shows nothing of a WebGPU canvas: on a software adapter the picture is read back.
-    assert.deepEqual([found.bitmap, found.canvas], [0, 0]);
-    assert.deepEqual(found.size, [61, 50]);
-    assert.equal(found.taken.kind, 'bad-input');
-    await page.locator('canvas').screenshot({ path: join(target, 'webgpu-canvas.png') });
-    await page.close();
-  });
+    after(() => page?.close());
 
-  test('cuts into tiles as the CPU engine does', async () => {
-    const { page } = await open(browser, server.url);
-    const found = await page.evaluate(async () => {
-      const data = Float32Array.from({ length: 16 * 20 * 8 }, (_, i) => Math.sin(i * i));
-      const decode = async (engine) => {
-        const vae = await vaekit.Vae.load('/native/starter', { engine, halves: ['decoder'] });
-        return vae.decode({ data, shape: [1, 16, 20, 8], domain: 'raw' }, { tiles: 128 });
-      };
-      const [gpu, cpu] = [await decode('webgpu'), await decode('cpu')];
-      return { tiles: gpu.tiles, differs: largest(gpu.pixels(), cpu.pixels()) };
+    test('to a bitmap and to a canvas it gives the same picture', async () => {
+      const found = await page.evaluate(async () => {
+        const latents = { ...(await npy('/native/piece-latents.npy')), domain: 'raw' };
+        const cropTo = { width: 61, height: 50 };
+        const { image } = await vae.decode(latents, { cropTo });
+        const bitmap = await vae.decode(latents, { cropTo, output: 'ImageBitmap' });
+        const canvas = document.body.appendChild(document.createElement('canvas'));
+        await vae.decode(latents, { cropTo, canvas });
+        const taken = document.createElement('canvas');
+        taken.getContext('2d');
+        return {
+          bitmap: largest(pixelsOf(bitmap.image), image.data),
+          canvas: largest(pixelsOf(canvas), image.data),
+          size: [canvas.width, canvas.height],
+          taken: await failure((async () => vae.decode(latents, { canvas: taken }))()),
+        };
+      });
+      // Chromium without a GPU shows nothing of a WebGPU canvas: on a software adapter the picture is read back.
+      assert.deepEqual([found.bitmap, found.canvas], [0, 0]);
+      assert.deepEqual(found.size, [61, 50]);
+      assert.equal(found.taken.kind, 'bad-input');
+      await page.locator('canvas').screenshot({ path: join(target, 'webgpu-canvas.png') });
     });
-    const { apart, ...tiles } = found.tiles;
-    assert.deepEqual(tiles, { columns: 1, rows: 2, width: 8, height: 12, alone: false });
-    assert.ok(apart === undefined || apart < 1, `${apart} deviations`);
-    assert.ok(found.differs <= TOLERANCE, `pixels differ by ${found.differs}`);
-    await page.close();
+
+    test('cuts into tiles as the CPU engine does', async () => {
+      const found = await page.evaluate(async () => {
+        const data = Float32Array.from({ length: 16 * 20 * 8 }, (_, i) => Math.sin(i * i));
+        const decode = (vae) => vae.decode({ data, shape: [1, 16, 20, 8], domain: 'raw' }, { tiles: 128 });
+        const gpu = await decode(vae);
+        const cpu = await decode(await vaekit.Vae.load('/native/starter', { engine: 'cpu', halves: ['decoder'] }));
+        return { tiles: gpu.tiles, differs: largest(gpu.pixels(), cpu.pixels()) };
+      });
+      const { apart, ...tiles } = found.tiles;
+      assert.deepEqual(tiles, { columns: 1, rows: 2, width: 8, height: 12, alone: false });
+      assert.ok(apart === undefined || apart < 1, `${apart} deviations`);
+      assert.ok(found.differs <= TOLERANCE, `pixels differ by ${found.differs}`);
+    });
+
+    test('cancels between two submissions, and runs on', async () => {
+      const found = await page.evaluate(async () => {
+        const latents = { data: new Float32Array(16 * 64), shape: [1, 16, 8, 8], domain: 'raw' };
+        const controller = new AbortController();
+        const told = [];
+        const onProgress = ({ stage, done, total }) => {
+          told.push(done / total);
+          if (stage === 'decoding' && done > 0) controller.abort();
+        };
+        const stopped = await failure(vae.decode(latents, { signal: controller.signal, onProgress }));
+        const { image } = await vae.decode(latents);
+        return { stopped, most: Math.max(...told), width: image.width, engine: vae.info.engine.name };
+      });
+      assert.equal(found.stopped.kind, 'cancelled');
+      assert.ok(found.most < 0.95, `it went on to ${found.most}`);
+      assert.deepEqual([found.width, found.engine], [64, 'webgpu']);
+    });
   });
 
   test('auto leaves a software adapter alone and says why', async () => {
@@ -115,59 +137,108 @@ describe('WebGPU', () => {
     await page.close();
   });
 
-  test('cancels between two submissions, and runs on', async () => {
+  test('when the device is lost, it is an error by name, after which it is opened again', async () => {
+    const server = await serve({ ...folders, package: packageAfter(losingItsDevice) });
     const { page } = await open(browser, server.url);
     const found = await page.evaluate(async () => {
       const vae = await vaekit.Vae.load('/native/starter', { engine: 'webgpu', halves: ['decoder'] });
-      const latents = { data: new Float32Array(16 * 64), shape: [1, 16, 8, 8], domain: 'raw' };
-      const controller = new AbortController();
-      const told = [];
-      const onProgress = ({ stage, done, total }) => {
-        told.push(done / total);
-        if (stage === 'decoding' && done > 0) controller.abort();
-      };
-      const stopped = await failure(vae.decode(latents, { signal: controller.signal, onProgress }));
-      const { image } = await vae.decode(latents);
-      return { stopped, most: Math.max(...told), width: image.width, engine: vae.info.engine.name };
+      const given = { ...(await npy('/native/piece-latents.npy')), domain: 'raw' };
+      const expected = await npy('/native/piece-image.npy');
+      const decode = async () => largest((await vae.decode(given)).pixels(), expected.data);
+      const first = await decode();
+      await loseTheDevice();
+      return { first, lost: await failure(decode()), then: await decode(), engine: vae.info.engine.name };
     });
-    assert.equal(found.stopped.kind, 'cancelled');
-    assert.ok(found.most < 0.95, `it went on to ${found.most}`);
-    assert.deepEqual([found.width, found.engine], [64, 'webgpu']);
+    assert.ok(found.first <= TOLERANCE && found.then <= TOLERANCE, JSON.stringify(found));
+    assert.equal(found.lost.kind, 'engine');
+    assert.match(found.lost.message, /the device was lost/);
+    assert.equal(found.engine, 'webgpu');
     await page.close();
+    await server.close();
   });
 
-  for (const engine of ['webgpu', 'auto']) {
-    const then = engine === 'auto' ? 'the CPU takes its place' : 'it is an error, after which it is opened again';
-    test(`when the device is lost, ${then}: ${engine}`, async () => {
-      const server = await serve({ ...folders, package: packageAfter(losingItsDevice) });
-      const { page } = await open(browser, server.url);
-      const found = await page.evaluate(async (engine) => {
-        const vae = await vaekit.Vae.load('/native/starter', { engine, halves: ['decoder'] });
-        const before = vae.info.engine.name;
-        const given = { ...(await npy('/native/piece-latents.npy')), domain: 'raw' };
-        const expected = await npy('/native/piece-image.npy');
-        const decode = async () => largest((await vae.decode(given)).pixels(), expected.data);
-        const first = await decode();
-        new BroadcastChannel('device').postMessage('lose it');
-        await new Promise((resolve) => setTimeout(resolve, 500));
-        const second = engine === 'auto' ? await decode() : await failure(decode());
-        return { before, first, second, third: await decode(), engine: vae.info.engine };
-      }, engine);
-      assert.equal(found.before, 'webgpu');
-      assert.ok(found.first <= TOLERANCE && found.third <= TOLERANCE, JSON.stringify(found));
-      if (engine === 'auto') {
-        assert.ok(found.second <= TOLERANCE);
-        assert.equal(found.engine.name, 'cpu');
-        assert.match(found.engine.notices.join(), /CPU engine instead of WebGPU: .*lost/);
-      } else {
-        assert.equal(found.second.kind, 'engine');
-        assert.match(found.second.message, /the device was lost/);
-        assert.equal(found.engine.name, 'webgpu');
-      }
-      await page.close();
-      await server.close();
+  test('auto takes a GPU whatever the threads, keeps one that is not to blame, and goes on with the CPU when it is lost', async () => {
+    const server = await serve({ ...folders, package: packageAfter(losingItsDevice) }, { isolated: false });
+    const { page } = await open(browser, server.url);
+    const found = await page.evaluate(async () => {
+      const vae = await vaekit.Vae.load('/native/starter', { halves: ['decoder'], threads: 2 });
+      const latents = (value, side = 8) => ({ data: new Float32Array(16 * side * side).fill(value), shape: [1, 16, side, side], domain: 'raw' });
+      const refused = [
+        await failure(vae.decode(latents(NaN))),
+        await failure(vae.decode(latents(NaN), { output: 'ImageBitmap' })),
+        await failure(vae.decode(latents(0, 512), { tiles: 'never' })),
+      ];
+      const before = vae.info.engine.name;
+      await loseTheDevice();
+      const given = { ...(await npy('/native/piece-latents.npy')), domain: 'raw' };
+      const expected = await npy('/native/piece-image.npy');
+      const differs = largest((await vae.decode(given)).pixels(), expected.data);
+      const byName = await failure(vaekit.Vae.load('/native/starter', { engine: 'webgpu', threads: 2 }));
+      return { refused, before, differs, after: vae.info.engine, byName };
     });
-  }
+    assert.deepEqual(found.refused.map(({ kind }) => kind), ['bad-input', 'bad-input', 'out-of-memory']);
+    assert.match(found.refused[0].message, /its input held NaN or infinite values already/);
+    assert.equal(found.before, 'webgpu');
+    assert.ok(found.differs <= TOLERANCE, `pixels differ by ${found.differs}`);
+    assert.deepEqual([found.after.name, found.after.threads], ['cpu', 1]);
+    assert.match(found.after.notices.join(), /CPU engine instead of WebGPU: .*lost/);
+    assert.match(found.after.notices.join(), /one thread: the page is not cross-origin isolated/);
+    assert.match(found.byName.message, /WebGPU has one thread in a browser, and 2 were asked for/);
+    await page.close();
+    await server.close();
+  });
+
+  test('with little memory it runs in f16 where the model is known to stay in its range, else in tiles, and frees what fails', async () => {
+    const server = await serve({ ...folders, package: packageAfter(withMemory) });
+    const { page } = await open(browser, server.url);
+    const found = await page.evaluate(async () => {
+      const latents = (height, width) => {
+        const data = Float32Array.from({ length: 16 * height * width }, (_, i) => Math.sin(i * i));
+        return { data, shape: [1, 16, height, width], domain: 'raw' };
+      };
+      const found = {};
+      for (const model of ['starter', 'starter-fp16']) {
+        const vae = await vaekit.Vae.load(`/native/${model}`, { engine: 'webgpu', halves: ['decoder'] });
+        const whole = await vae.decode(latents(64, 4));
+        const { live: large } = await memory();
+        await vae.decode(latents(2, 2));
+        const { live: small } = await memory();
+        // Enough for images of half the size.
+        await memory(large - 0.4 * (large - small));
+        const never = await vae.decode(latents(64, 4), { tiles: 'never' }).then(
+          ({ tiles }) => ({ tiles }),
+          ({ kind }) => ({ kind }),
+        );
+        const { live: left } = await memory();
+        const little = await vae.decode(latents(64, 4));
+        await memory(Infinity);
+        found[model] = { large, small, left, never, tiles: little.tiles, differs: largest(little.pixels(), whole.pixels()) };
+        vae.dispose();
+      }
+      return found;
+
+      /** Sets how many bytes there are, and says how many are live. */
+      function memory(limit) {
+        return new Promise((resolve) => {
+          const channel = new BroadcastChannel('memory');
+          channel.onmessage = ({ data }) => {
+            channel.close();
+            resolve(data);
+          };
+          channel.postMessage({ limit });
+        });
+      }
+    });
+    const { starter, 'starter-fp16': half } = found;
+    assert.ok(starter.small < starter.large && half.small < half.large, JSON.stringify(found));
+    assert.equal(starter.never.kind, 'out-of-memory');
+    assert.ok(starter.left <= starter.small, 'what failed is still held');
+    assert.ok(starter.tiles, 'it did not go in tiles');
+    assert.deepEqual([half.never.kind, half.tiles], [undefined, undefined]);
+    assert.ok(half.differs > 0 && half.differs < 0.05, `in f16 pixels differ by ${half.differs}`);
+    await page.close();
+    await server.close();
+  });
 
   test('a GPU that has no memory left makes auto go on with the CPU', async () => {
     const server = await serve({ ...folders, package: packageAfter(withoutMemory) });
@@ -209,6 +280,25 @@ test('a picture that goes to a bitmap or a canvas never leaves the GPU', async (
   assert.ok(found.values.every(({ message }) => /never read back from the GPU/.test(message)));
   assert.deepEqual(errors, []);
   await page.locator('canvas').screenshot({ path: join(target, 'webgpu-canvas-on-gpu.png') });
+  await browser.close();
+  await server.close();
+});
+
+test('a canvas that fails is no reason to leave the GPU', async () => {
+  const [browser, server] = await Promise.all([
+    launch.drawing(),
+    serve({ ...folders, package: packageAfter(drawingOnce) }),
+  ]);
+  const { page, errors } = await open(browser, server.url);
+  const found = await page.evaluate(async () => {
+    const vae = await vaekit.Vae.load('/native/starter', { halves: ['decoder'] });
+    const latents = { ...(await npy('/native/piece-latents.npy')), domain: 'raw' };
+    const { image } = await vae.decode(latents);
+    const decode = async () => largest(pixelsOf((await vae.decode(latents, { output: 'ImageBitmap' })).image), image.data);
+    return { first: await decode(), second: await decode(), engine: vae.info.engine.name };
+  });
+  assert.deepEqual(found, { first: 0, second: 0, engine: 'webgpu' });
+  assert.deepEqual(errors, []);
   await browser.close();
   await server.close();
 });
@@ -256,5 +346,52 @@ function withoutMemory() {
   const { createBuffer } = GPUDevice.prototype;
   GPUDevice.prototype.createBuffer = function (descriptor) {
     return createBuffer.call(this, { ...descriptor, size: 2 ** 52 });
+  };
+}
+
+/** In the worker: as much memory as somebody says, of which every live buffer takes its part. */
+function withMemory() {
+  let [limit, live] = [Infinity, 0];
+  const channel = new BroadcastChannel('memory');
+  channel.onmessage = ({ data }) => {
+    limit = data.limit ?? limit;
+    channel.postMessage({ live });
+  };
+  const scopes = [];
+  const { createBuffer, pushErrorScope, popErrorScope } = GPUDevice.prototype;
+  GPUDevice.prototype.createBuffer = function (descriptor) {
+    const fits = live + descriptor.size <= limit;
+    const buffer = createBuffer.call(this, fits ? descriptor : { ...descriptor, size: 16 });
+    const scope = scopes.findLast(({ filter }) => filter === 'out-of-memory');
+    if (!fits && scope) scope.error ??= new GPUOutOfMemoryError(`${descriptor.size} bytes beside ${live}`);
+    let held = fits ? descriptor.size : 0;
+    live += held;
+    buffer.destroy = () => {
+      live -= held;
+      held = 0;
+      GPUBuffer.prototype.destroy.call(buffer);
+    };
+    return buffer;
+  };
+  GPUDevice.prototype.pushErrorScope = function (filter) {
+    scopes.push({ filter });
+    pushErrorScope.call(this, filter);
+  };
+  GPUDevice.prototype.popErrorScope = async function () {
+    const { error } = scopes.pop();
+    return (await popErrorScope.call(this)) ?? error ?? null;
+  };
+}
+
+/** In the worker: the adapter passes for a real one, and a canvas gives its picture once, when that is tried. */
+function drawingOnce() {
+  const info = { vendor: 'test', architecture: 'test', device: '', description: 'a test', isFallbackAdapter: false };
+  Object.defineProperty(GPUAdapter.prototype, 'info', { get: () => info });
+  const { transferToImageBitmap } = OffscreenCanvas.prototype;
+  OffscreenCanvas.prototype.transferToImageBitmap = function () {
+    OffscreenCanvas.prototype.transferToImageBitmap = () => {
+      throw new Error('there is no more canvas');
+    };
+    return transferToImageBitmap.call(this);
   };
 }
