@@ -9,6 +9,17 @@ async function npy(url) {
   return { data: new Float32Array(bytes.slice(start)), shape };
 }
 
+/** The f32 tensors of a .safetensors file. */
+async function tensors(url) {
+  const bytes = await (await fetch(url)).arrayBuffer();
+  const start = 8 + Number(new DataView(bytes).getBigUint64(0, true));
+  const header = JSON.parse(new TextDecoder().decode(bytes.slice(8, start)));
+  const arrays = Object.entries(header).filter(([name]) => name !== '__metadata__');
+  return Object.fromEntries(
+    arrays.map(([name, { shape, data_offsets: [from, to] }]) => [name, { shape, data: new Float32Array(bytes.slice(start + from, start + to)) }]),
+  );
+}
+
 /** The largest difference of two arrays. */
 function largest(a, b) {
   if (a.length !== b.length) throw new Error(`${a.length} values, expected ${b.length}`);

@@ -9,7 +9,17 @@ import { dist, launch, native, open, packageAfter, plainPage, root, target } fro
 /** On the [-1, 1] scale, f32 against the native engine: the project's level for whole models. */
 const TOLERANCE = 1e-3;
 
-const folders = { '': plainPage(), native, package: dist, models: join(root, 'models') };
+/** Of the tiny models against PyTorch. */
+const FIXTURE_TOLERANCE = 1e-4;
+
+/** One of each family. */
+const FIXTURES = {
+  'kl-diffusers': { domain: 'raw' },
+  'flux1-like': { domain: 'raw' },
+  'tae-diffusers': { domain: 'scaled' },
+};
+
+const folders = { '': plainPage(), native, package: dist, models: join(root, 'models'), fixtures: join(root, 'tests', 'fixtures') };
 
 describe('WebGPU', () => {
   let browser;
@@ -61,6 +71,35 @@ describe('WebGPU', () => {
     assert.deepEqual(trials.filter(({ wrong }) => wrong !== null), []);
     await page.close();
   });
+
+  for (const [name, { domain }] of Object.entries(FIXTURES)) {
+    test(`${name} decodes as PyTorch does, and encodes as the CPU engine`, async () => {
+      const { page } = await open(browser, server.url);
+      const found = await page.evaluate(
+        async ([name, domain]) => {
+          const names = ['diffusion_pytorch_model.safetensors', 'config.json'];
+          const files = await Promise.all(names.map((path) => file(`/fixtures/${name}/${path}`)));
+          const [gpu, cpu] = [await vaekit.Vae.load(files, { engine: 'webgpu' }), await vaekit.Vae.load(files, { engine: 'cpu' })];
+          const { latent, decoded } = await tensors(`/fixtures/${name}/expect.safetensors`);
+          const [count, ...shape] = latent.shape;
+          const differ = [];
+          for (let i = 0; i < count; i++) {
+            const part = ({ data }) => data.subarray((i * data.length) / count, ((i + 1) * data.length) / count);
+            const { pixels } = await gpu.decode({ data: part(latent).slice(), shape: [1, ...shape], domain });
+            differ.push(largest(pixels(), part(decoded)));
+          }
+          const picture = new ImageData(56, 40);
+          picture.data.forEach((_, i, data) => (data[i] = 128 + 127 * Math.sin(i * i)));
+          const [ours, theirs] = [await gpu.encode(picture), await cpu.encode(picture)];
+          return { differ, encoded: largest(ours.latents.data, theirs.latents.data) };
+        },
+        [name, domain],
+      );
+      assert.equal(found.differ.length, 2);
+      assert.ok(Math.max(...found.differ, found.encoded) <= FIXTURE_TOLERANCE, JSON.stringify(found));
+      await page.close();
+    });
+  }
 
   describe('one VAE on it', () => {
     let page;
