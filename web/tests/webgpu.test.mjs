@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 
 import { serve } from '../serve.mjs';
 import { dist, launch, native, open, packageAfter, plainPage, root, target } from './support.mjs';
@@ -31,19 +31,20 @@ const folders = {
   taef2: TAEF2,
 };
 
-describe('WebGPU', () => {
-  let browser;
-  let server;
-  before(async () => {
-    [browser, server] = await Promise.all([launch.swiftshader(), serve(folders)]);
-  });
-  after(async () => {
-    await browser?.close();
-    await server?.close();
-  });
+/** Of two tests that run at once. */
+const losing = packageAfter(losingItsDevice);
 
-  test('by name it encodes and decodes as the native engine, and loads no other module', async () => {
-    const { page, errors } = await open(browser, server.url);
+/** A page of the package in `folder`, in a browser and on a server of its own. */
+async function alone(t, { folder = dist, launched = 'swiftshader', ...options } = {}) {
+  const [browser, server] = await Promise.all([launch[launched](), serve({ ...folders, package: folder }, options)]);
+  t.after(() => Promise.all([browser.close(), server.close()]));
+  return { ...(await open(browser, server.url)), files: server.files };
+}
+
+// Two at a time: nearly all of it is compiling kernels, which a browser does on one thread.
+describe('WebGPU', { concurrency: 2 }, () => {
+  test('by name it encodes and decodes as the native engine, and loads no other module', async (t) => {
+    const { page, errors, files } = await alone(t);
     const found = await page.evaluate(async () => {
       const vae = await vaekit.Vae.load('/native/starter', { engine: 'webgpu' });
       const picture = await (await fetch('/native/piece.png')).blob();
@@ -68,23 +69,21 @@ describe('WebGPU', () => {
     assert.equal(found.engine.name, 'webgpu');
     assert.match(found.engine.adapter, /swiftshader/i);
     assert.deepEqual(found.engine.notices, []);
-    const modules = server.files().filter((file) => file.endsWith('.wasm'));
+    const modules = files().filter((file) => file.endsWith('.wasm'));
     assert.deepEqual(modules, [join(dist, 'vaekit-webgpu.wasm')]);
     assert.deepEqual(errors, []);
-    await page.close();
   });
 
-  test('every kernel computes what its twin does', async () => {
-    const { page } = await open(browser, server.url);
+  test('every kernel computes what its twin does', async (t) => {
+    const { page } = await alone(t);
     const trials = await page.evaluate(() => vaekit.tryKernels());
     assert.ok(trials.length >= 40, `${trials.length} kernels were tried`);
     assert.deepEqual(trials.filter(({ wrong }) => wrong !== null), []);
-    await page.close();
   });
 
   for (const { name, folder, files, skip = false } of FIXTURES) {
-    test(`${name} decodes as PyTorch does, and encodes as the CPU engine`, { skip }, async () => {
-      const { page } = await open(browser, server.url);
+    test(`${name} decodes as PyTorch does, and encodes as the CPU engine`, { skip }, async (t) => {
+      const { page } = await alone(t);
       const found = await page.evaluate(
         async ([folder, names]) => {
           const files = await Promise.all(names.map((name) => file(`/${folder}/${name}`)));
@@ -107,21 +106,16 @@ describe('WebGPU', () => {
         [folder, files],
       );
       assert.ok(Math.max(...found.differ, found.encoded) <= FIXTURE_TOLERANCE, JSON.stringify(found));
-      await page.close();
     });
   }
 
-  describe('one VAE on it', () => {
-    let page;
-    before(async () => {
-      ({ page } = await open(browser, server.url));
-      await page.evaluate(async () => {
-        globalThis.vae = await vaekit.Vae.load('/native/starter', { engine: 'webgpu', halves: ['decoder'] });
-      });
+  test('one VAE on it', async (t) => {
+    const { page } = await alone(t);
+    await page.evaluate(async () => {
+      globalThis.vae = await vaekit.Vae.load('/native/starter', { engine: 'webgpu', halves: ['decoder'] });
     });
-    after(() => page?.close());
 
-    test('to a bitmap and to a canvas it gives the same picture', async () => {
+    await t.test('to a bitmap and to a canvas it gives the same picture', async () => {
       const found = await page.evaluate(async () => {
         const latents = { ...(await npy('/native/piece-latents.npy')), domain: 'raw' };
         const cropTo = { width: 61, height: 50 };
@@ -145,7 +139,7 @@ describe('WebGPU', () => {
       await page.locator('canvas').screenshot({ path: join(target, 'webgpu-canvas.png') });
     });
 
-    test('cuts into tiles as the CPU engine does', async () => {
+    await t.test('cuts into tiles as the CPU engine does', async () => {
       const found = await page.evaluate(async () => {
         const data = Float32Array.from({ length: 16 * 20 * 8 }, (_, i) => Math.sin(i * i));
         const decode = (vae) => vae.decode({ data, shape: [1, 16, 20, 8], domain: 'raw' }, { tiles: 128 });
@@ -159,7 +153,7 @@ describe('WebGPU', () => {
       assert.ok(found.differs <= TOLERANCE, `pixels differ by ${found.differs}`);
     });
 
-    test('cancels between two submissions, and runs on', async () => {
+    await t.test('cancels between two submissions, and runs on', async () => {
       const found = await page.evaluate(async () => {
         const latents = { data: new Float32Array(16 * 64), shape: [1, 16, 8, 8], domain: 'raw' };
         const controller = new AbortController();
@@ -178,17 +172,15 @@ describe('WebGPU', () => {
     });
   });
 
-  test('auto leaves a software adapter alone and says why', async () => {
-    const { page } = await open(browser, server.url);
+  test('auto leaves a software adapter alone and says why', async (t) => {
+    const { page } = await alone(t);
     const { engine } = await page.evaluate(async () => (await vaekit.Vae.load('/native/starter')).info);
     assert.equal(engine.name, 'cpu');
     assert.match(engine.notices.join(), /CPU engine instead of WebGPU: its adapter.*swiftshader.* is a program on the processor/i);
-    await page.close();
   });
 
-  test('when the device is lost, it is an error by name, after which it is opened again', async () => {
-    const server = await serve({ ...folders, package: packageAfter(losingItsDevice) });
-    const { page } = await open(browser, server.url);
+  test('when the device is lost, it is an error by name, after which it is opened again', async (t) => {
+    const { page } = await alone(t, { folder: losing });
     const found = await page.evaluate(async () => {
       const vae = await vaekit.Vae.load('/native/starter', { engine: 'webgpu', halves: ['decoder'] });
       const given = { ...(await npy('/native/piece-latents.npy')), domain: 'raw' };
@@ -202,13 +194,10 @@ describe('WebGPU', () => {
     assert.equal(found.lost.kind, 'engine');
     assert.match(found.lost.message, /the device was lost/);
     assert.equal(found.engine, 'webgpu');
-    await page.close();
-    await server.close();
   });
 
-  test('auto takes a GPU whatever the threads, keeps one that is not to blame, and goes on with the CPU when it is lost', async () => {
-    const server = await serve({ ...folders, package: packageAfter(losingItsDevice) }, { isolated: false });
-    const { page } = await open(browser, server.url);
+  test('auto takes a GPU whatever the threads, keeps one that is not to blame, and goes on with the CPU when it is lost', async (t) => {
+    const { page } = await alone(t, { folder: losing, isolated: false });
     const found = await page.evaluate(async () => {
       const vae = await vaekit.Vae.load('/native/starter', { halves: ['decoder'], threads: 2 });
       const latents = (value, side = 8) => ({ data: new Float32Array(16 * side * side).fill(value), shape: [1, 16, side, side], domain: 'raw' });
@@ -233,13 +222,10 @@ describe('WebGPU', () => {
     assert.match(found.after.notices.join(), /CPU engine instead of WebGPU: .*lost/);
     assert.match(found.after.notices.join(), /one thread: the page is not cross-origin isolated/);
     assert.match(found.byName.message, /WebGPU has one thread in a browser, and 2 were asked for/);
-    await page.close();
-    await server.close();
   });
 
-  test('with little memory it runs in f16 where the model is known to stay in its range, else in tiles, and frees what fails', async () => {
-    const server = await serve({ ...folders, package: packageAfter(withMemory) });
-    const { page } = await open(browser, server.url);
+  test('with little memory it runs in f16 where the model is known to stay in its range, else in tiles, and frees what fails', async (t) => {
+    const { page } = await alone(t, { folder: packageAfter(withMemory) });
     const found = await page.evaluate(async () => {
       const latents = (height, width) => {
         const data = Float32Array.from({ length: 16 * height * width }, (_, i) => Math.sin(i * i));
@@ -285,85 +271,65 @@ describe('WebGPU', () => {
     assert.ok(starter.tiles, 'it did not go in tiles');
     assert.deepEqual([half.never.kind, half.tiles], [undefined, undefined]);
     assert.ok(half.differs > 0 && half.differs < 0.05, `in f16 pixels differ by ${half.differs}`);
-    await page.close();
-    await server.close();
   });
 
-  test('a GPU that has no memory left makes auto go on with the CPU', async () => {
-    const server = await serve({ ...folders, package: packageAfter(withoutMemory) });
-    const { page } = await open(browser, server.url);
+  test('a GPU that has no memory left makes auto go on with the CPU', async (t) => {
+    const { page } = await alone(t, { folder: packageAfter(withoutMemory) });
     const { engine } = await page.evaluate(async () => (await vaekit.Vae.load('/native/starter')).info);
     assert.equal(engine.name, 'cpu');
     assert.match(engine.notices.join(), /CPU engine instead of WebGPU/);
-    await page.close();
-    await server.close();
   });
-});
 
-test('a picture that goes to a bitmap or a canvas never leaves the GPU', async () => {
-  const [browser, server] = await Promise.all([
-    launch.drawing(),
-    serve({ ...folders, package: packageAfter(passingForReal) }),
-  ]);
-  const { page, errors } = await open(browser, server.url);
-  const found = await page.evaluate(async () => {
-    const vae = await vaekit.Vae.load('/native/starter', { halves: ['decoder'] });
-    const latents = { ...(await npy('/native/piece-latents.npy')), domain: 'raw' };
-    const cropTo = { width: 61, height: 50 };
-    const { image } = await vae.decode(latents, { cropTo });
-    const bitmap = await vae.decode(latents, { cropTo, output: 'ImageBitmap' });
-    const canvas = document.body.appendChild(document.createElement('canvas'));
-    const drawn = await vae.decode(latents, { cropTo, canvas });
-    return {
-      engine: vae.info.engine.name,
-      bitmap: largest(pixelsOf(bitmap.image), image.data),
-      canvas: largest(pixelsOf(canvas), image.data),
-      size: [canvas.width, canvas.height],
-      values: await Promise.all([bitmap, drawn].map(async (decoded) => failure((async () => decoded.pixels())()))),
-    };
+  test('a picture that goes to a bitmap or a canvas never leaves the GPU', async (t) => {
+    const { page, errors } = await alone(t, { folder: packageAfter(passingForReal), launched: 'drawing' });
+    const found = await page.evaluate(async () => {
+      const vae = await vaekit.Vae.load('/native/starter', { halves: ['decoder'] });
+      const latents = { ...(await npy('/native/piece-latents.npy')), domain: 'raw' };
+      const cropTo = { width: 61, height: 50 };
+      const { image } = await vae.decode(latents, { cropTo });
+      const bitmap = await vae.decode(latents, { cropTo, output: 'ImageBitmap' });
+      const canvas = document.body.appendChild(document.createElement('canvas'));
+      const drawn = await vae.decode(latents, { cropTo, canvas });
+      return {
+        engine: vae.info.engine.name,
+        bitmap: largest(pixelsOf(bitmap.image), image.data),
+        canvas: largest(pixelsOf(canvas), image.data),
+        size: [canvas.width, canvas.height],
+        values: await Promise.all([bitmap, drawn].map(async (decoded) => failure((async () => decoded.pixels())()))),
+      };
+    });
+    assert.equal(found.engine, 'webgpu');
+    // The GPU rounds by itself.
+    assert.ok(found.bitmap <= 1 && found.canvas <= 1, JSON.stringify(found));
+    assert.deepEqual(found.size, [61, 50]);
+    assert.ok(found.values.every(({ message }) => /never read back from the GPU/.test(message)));
+    assert.deepEqual(errors, []);
+    await page.locator('canvas').screenshot({ path: join(target, 'webgpu-canvas-on-gpu.png') });
   });
-  assert.equal(found.engine, 'webgpu');
-  // The GPU rounds by itself.
-  assert.ok(found.bitmap <= 1 && found.canvas <= 1, JSON.stringify(found));
-  assert.deepEqual(found.size, [61, 50]);
-  assert.ok(found.values.every(({ message }) => /never read back from the GPU/.test(message)));
-  assert.deepEqual(errors, []);
-  await page.locator('canvas').screenshot({ path: join(target, 'webgpu-canvas-on-gpu.png') });
-  await browser.close();
-  await server.close();
-});
 
-test('a canvas that fails is no reason to leave the GPU', async () => {
-  const [browser, server] = await Promise.all([
-    launch.drawing(),
-    serve({ ...folders, package: packageAfter(drawingOnce) }),
-  ]);
-  const { page, errors } = await open(browser, server.url);
-  const found = await page.evaluate(async () => {
-    const vae = await vaekit.Vae.load('/native/starter', { halves: ['decoder'] });
-    const latents = { ...(await npy('/native/piece-latents.npy')), domain: 'raw' };
-    const { image } = await vae.decode(latents);
-    const decode = async () => largest(pixelsOf((await vae.decode(latents, { output: 'ImageBitmap' })).image), image.data);
-    return { first: await decode(), second: await decode(), engine: vae.info.engine.name };
+  test('a canvas that fails is no reason to leave the GPU', async (t) => {
+    const { page, errors } = await alone(t, { folder: packageAfter(drawingOnce), launched: 'drawing' });
+    const found = await page.evaluate(async () => {
+      const vae = await vaekit.Vae.load('/native/starter', { halves: ['decoder'] });
+      const latents = { ...(await npy('/native/piece-latents.npy')), domain: 'raw' };
+      const { image } = await vae.decode(latents);
+      const decode = async () => largest(pixelsOf((await vae.decode(latents, { output: 'ImageBitmap' })).image), image.data);
+      return { first: await decode(), second: await decode(), engine: vae.info.engine.name };
+    });
+    assert.deepEqual(found, { first: 0, second: 0, engine: 'webgpu' });
+    assert.deepEqual(errors, []);
   });
-  assert.deepEqual(found, { first: 0, second: 0, engine: 'webgpu' });
-  assert.deepEqual(errors, []);
-  await browser.close();
-  await server.close();
-});
 
-test('without WebGPU it is an error by name, and a notice for auto', async () => {
-  const [browser, server] = await Promise.all([launch.firefox(), serve(folders)]);
-  const { page } = await open(browser, server.url);
-  const found = await page.evaluate(async () => ({
-    refused: await failure(vaekit.Vae.load('/native/starter', { engine: 'webgpu' })),
-    auto: (await vaekit.Vae.load('/native/starter')).info.engine,
-  }));
-  assert.equal(found.refused.kind, 'engine');
-  assert.equal(found.auto.name, 'cpu');
-  assert.match(found.auto.notices.join(), /instead of WebGPU: (this browser has none|it gives no adapter here)/);
-  await browser.close();
-  await server.close();
+  test('without WebGPU it is an error by name, and a notice for auto', async (t) => {
+    const { page } = await alone(t, { launched: 'firefox' });
+    const found = await page.evaluate(async () => ({
+      refused: await failure(vaekit.Vae.load('/native/starter', { engine: 'webgpu' })),
+      auto: (await vaekit.Vae.load('/native/starter')).info.engine,
+    }));
+    assert.equal(found.refused.kind, 'engine');
+    assert.equal(found.auto.name, 'cpu');
+    assert.match(found.auto.notices.join(), /instead of WebGPU: (this browser has none|it gives no adapter here)/);
+  });
 });
 
 /** In the worker: the adapter passes for a real one. */
