@@ -43,6 +43,18 @@ async function failure(promise) {
   throw new Error('it was not rejected');
 }
 
+/** What a decode was rejected with that was cancelled as soon as it was on its way, and the most of it that was told as done. */
+async function cancelled(vae, latents) {
+  const controller = new AbortController();
+  const told = [];
+  const onProgress = ({ stage, done, total }) => {
+    told.push(done / total);
+    if (stage === 'decoding' && done > 0) controller.abort();
+  };
+  const stopped = await failure(vae.decode(latents, { signal: controller.signal, onProgress }));
+  return { stopped, most: Math.max(...told) };
+}
+
 /** Tells the worker, which waits for it, to destroy its GPU's device. */
 async function loseTheDevice() {
   new BroadcastChannel('device').postMessage('lose it');

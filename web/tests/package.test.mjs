@@ -85,17 +85,11 @@ for (const name of ['chromium', 'firefox']) {
       const found = await page.evaluate(async () => {
         const vae = await vaekit.Vae.load('/native/starter', { halves: ['decoder'] });
         const latents = { data: new Float32Array(16 * 64 * 64), shape: [1, 16, 64, 64], domain: 'raw' };
-        const controller = new AbortController();
-        const told = [];
-        const onProgress = ({ stage, done, total }) => {
-          told.push(done / total);
-          if (stage === 'decoding' && done > 0) controller.abort();
-        };
-        const stopped = await failure(vae.decode(latents, { signal: controller.signal, onProgress }));
+        const { stopped, most } = await cancelled(vae, latents);
         const first = await failure(vae.decode(latents, { signal: AbortSignal.abort() }));
         const { image } = await vae.decode(latents);
         vae.dispose();
-        return { stopped, first, most: Math.max(...told), width: image.width, after: await failure(vae.decode(latents)) };
+        return { stopped, first, most, width: image.width, after: await failure(vae.decode(latents)) };
       });
       assert.deepEqual(found.stopped, { name: 'VaekitError', kind: 'cancelled', message: found.stopped.message });
       assert.equal(found.first.kind, 'cancelled');

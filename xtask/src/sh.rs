@@ -1,5 +1,6 @@
 //! Child processes and the project's places.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -18,10 +19,15 @@ pub(crate) fn target() -> PathBuf {
         .unwrap_or_else(|| root().join("target"))
 }
 
-/// The cargo that runs this, as if somebody had started it: what `cargo run` says of this package is not for others, and build
-/// scripts that ask for it (ring's) would run again, and all that depends on them be built again.
+/// The cargo that runs this.
 pub(crate) fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo_at(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// A cargo as if somebody had started it: what `cargo run` says of this package is not for others, and build scripts that ask
+/// for it (ring's) would run again, and all that depends on them be built again.
+pub(crate) fn cargo_at(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
     command.current_dir(root());
     let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
     for name in std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|name| of_package(name)) {

@@ -6,7 +6,10 @@ import type { Plugin } from 'vite';
 
 import { isEngineModule } from '../src/engine-modules.ts';
 
-/** Fills the service worker's list of files with what the build has made but engines, which are cached when first used, and its version with a digest of them. */
+/**
+ * Fills the service worker's list of files with what the build has made but engines, which are cached when they are first used,
+ * and its version with a digest of them.
+ */
 export function precache(publicFolder: string): Plugin {
   return {
     name: 'vaekit-precache',

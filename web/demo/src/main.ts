@@ -66,7 +66,7 @@ async function take(files: Given | Promise<Given>): Promise<void> {
       if (others.length > 0) router.go('compare');
       else if (router.current === models) router.go('roundtrip');
       app.picture.value = first!;
-      await compare.add(others);
+      compare.add(others);
     } else {
       const model = app.library.distinct(found.model);
       if (!(await opens(model))) return;

@@ -113,8 +113,7 @@ impl Toolchain {
 
 /// Debian's cargo, with none of rustup's settings, and a target folder of its own: its artifacts do not mix.
 fn debian_cargo() -> Command {
-    let mut command = Command::new("/usr/bin/cargo");
-    command.current_dir(sh::root());
+    let mut command = sh::cargo_at("/usr/bin/cargo");
     for name in ["RUSTUP_TOOLCHAIN", "RUSTC_WRAPPER", "CARGO", "RUSTDOC"] {
         command.env_remove(name);
     }

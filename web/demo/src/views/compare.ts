@@ -39,7 +39,8 @@ export class Compare implements View {
     picker.addEventListener('change', () => {
       const files = [...(picker.files ?? [])].map(pictureFile);
       picker.value = '';
-      void this.add(files);
+      this.add(files);
+      void this.#preview();
     });
     this.#fewer.addEventListener('click', () => {
       this.#others = [];
@@ -61,11 +62,9 @@ export class Compare implements View {
     void this.#preview();
   }
 
-  /** More pictures to be compared on. */
-  async add(files: PictureFile[]): Promise<void> {
-    if (files.length === 0) return;
+  /** More pictures to be compared on, beside the one that all views work on. */
+  add(files: PictureFile[]): void {
     this.#others.push(...files);
-    await this.#preview();
   }
 
   get #files(): PictureFile[] {
